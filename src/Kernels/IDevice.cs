@@ -1,0 +1,33 @@
+// A device holds memory and executes operations on it. Model code is written once against IDevice and IOps; the CPU, a
+// CUDA card and the software CUDA device differ behind them.
+namespace OrionNative.Kernels;
+
+/// <summary>A place to compute: memory, operations, and the order in which they happen.</summary>
+public interface IDevice : IDisposable
+{
+    /// <summary>For people: "cpu (AVX-512, 2 threads)", "cuda:0 (NVIDIA H200)".</summary>
+    string Name { get; }
+
+    /// <summary>Type of weights and activations in products: Float32 on the CPU, BFloat16 on CUDA. Statistics and gradient
+    /// accumulators are Float32 everywhere.</summary>
+    ElementType ComputeType { get; }
+
+    /// <summary>The operations, executed in the order of the calls.</summary>
+    IOps Ops { get; }
+
+    /// <summary>Zeroed memory, aligned to at least 256 bytes. Called while planning, never per step.</summary>
+    /// <exception cref="InsufficientMemoryException">Names the purpose and the bytes asked for and free.</exception>
+    nint Allocate(long bytes, string purpose);
+
+    /// <summary>Returns memory of <see cref="Allocate"/>.</summary>
+    void Free(nint address);
+
+    /// <summary>Host to device; complete when the call returns.</summary>
+    void Upload(ReadOnlySpan<byte> source, nint destination);
+
+    /// <summary>Device to host, after all operations called before; complete when the call returns.</summary>
+    void Download(nint source, Span<byte> destination);
+
+    /// <summary>Returns when all operations called before are done.</summary>
+    void Synchronize();
+}

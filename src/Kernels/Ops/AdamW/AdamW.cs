@@ -1,0 +1,16 @@
+// AdamW with decoupled decay, arXiv:1711.05101. g = gradient * gradientScale
+//   m = b1*m + (1-b1)*g     v = b2*v + (1-b2)*g*g     w = w*(1 - lr*decay) - lr * (m/(1-b1^t)) / (sqrt(v/(1-b2^t)) + eps)
+namespace OrionNative.Kernels;
+
+/// <summary>What changes from step to step, and the constants of the rule.</summary>
+/// <param name="Step">t, from 1.</param>
+/// <param name="GradientScale">Factor on the gradient: the clip, and 1/tokens if the caller sums.</param>
+public readonly record struct AdamWStep(
+    int Step, float LearningRate, float Beta1, float Beta2, float Epsilon, float WeightDecay, float GradientScale);
+
+public partial interface IOps
+{
+    /// <summary>One step on weight (compute type; low is its Low16 companion when that is BFloat16, else empty), with the
+    /// gradient, m and v in Float32, all of one shape.</summary>
+    void AdamW(Tensor weight, Tensor low, Tensor gradient, Tensor m, Tensor v, AdamWStep step);
+}
