@@ -1,11 +1,93 @@
-// The command line of orion-engine.
+// The command line of orion-engine: one line a command. Errors end here as one clear sentence and a documented status.
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using OrionNative.Engine.Run;
+
 namespace OrionNative.Engine.Cli;
 
 static class Program
 {
     static int Main(string[] arguments)
     {
-        Console.WriteLine($"orion-engine {typeof(Program).Assembly.GetName().Version} {string.Join(' ', arguments)}");
-        return 0;
+        RootCommand root = new("Trains language models by pipeline parallelism over the public internet.");
+        foreach (Command command in Commands())
+        {
+            root.Add(command);
+        }
+
+        ExamplesHelp.Install(root);
+        ParseResult parsed = root.Parse(arguments.Length == 0 ? ["--help"] : arguments);
+        return parsed.Errors.Count > 0 && parsed.Action is not System.CommandLine.Help.HelpAction and not ExamplesHelp
+            ? UsageError(parsed)
+            : Run(parsed);
+    }
+
+    static IEnumerable<Command> Commands() =>
+    [
+        DoctorCommand.Create(),
+    ];
+
+    static int Run(ParseResult parsed)
+    {
+        try
+        {
+            return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+        }
+        catch (ConfigurationException error)
+        {
+            return Fail(ExitStatus.Usage, error.Message);
+        }
+        catch (OperationCanceledException)
+        {
+            return ExitStatus.Interrupted;
+        }
+        catch (Exception error) when (ExitStatus.IsOperational(error))
+        {
+            return Fail(ExitStatus.Failed, error.Message);
+        }
+    }
+
+    static int Fail(int status, string message)
+    {
+        Console.Error.WriteLine($"orion-engine: {message}");
+        return status;
+    }
+
+    /// <summary>Unknown words with the nearest known one; the rest in the parser's words.</summary>
+    static int UsageError(ParseResult parsed)
+    {
+        Command command = parsed.CommandResult.Command;
+        string[] known =
+        [
+            .. command.Subcommands.Select(subcommand => subcommand.Name),
+            .. command.Options.SelectMany(option => option.Aliases.Prepend(option.Name)),
+        ];
+        if (parsed.UnmatchedTokens.Count > 0)
+        {
+            string word = parsed.UnmatchedTokens[0];
+            string kind = word.StartsWith('-') ? "option" : command.Subcommands.Count > 0 ? "command" : "argument";
+            Console.Error.WriteLine($"orion-engine: unknown {kind} '{word}'{NearestName.Hint(word, known)}");
+        }
+        else
+        {
+            foreach (ParseError error in parsed.Errors)
+            {
+                Console.Error.WriteLine($"orion-engine: {error.Message}");
+            }
+        }
+
+        Console.Error.WriteLine($"orion-engine: `orion-engine {CommandPath(parsed)}--help` lists what there is");
+        return ExitStatus.Usage;
+    }
+
+    static string CommandPath(ParseResult parsed)
+    {
+        string path = "";
+        for (SymbolResult? at = parsed.CommandResult; at is CommandResult { Command: not RootCommand } result; at = at.Parent)
+        {
+            path = $"{result.Command.Name} {path}";
+        }
+
+        return path;
     }
 }

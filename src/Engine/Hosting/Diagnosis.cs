@@ -1,0 +1,59 @@
+// What a machine needs to run OrionNative, looked at one by one. Missing means that the main job fails; Absent means that
+// an option is not there.
+using System.Globalization;
+using System.Runtime.InteropServices;
+using OrionNative.Kernels.Cpu;
+
+namespace OrionNative.Engine.Hosting;
+
+/// <summary>How serious a finding is.</summary>
+enum Verdict
+{
+    Good,
+    Absent,
+    Missing,
+}
+
+/// <summary>One thing looked at.</summary>
+sealed record Finding(string Subject, Verdict Verdict, string Text, string? Fix = null);
+
+static class Diagnosis
+{
+    public static IEnumerable<Finding> Examine()
+    {
+        yield return new Finding("runtime", Verdict.Good, $".NET {Environment.Version}, {RuntimeInformation.OSDescription}, {RuntimeInformation.ProcessArchitecture}");
+        yield return new Finding("processor", Verdict.Good, $"{Environment.ProcessorCount} threads, widest vector path {(int)VectorPathChoice.Widest} bits");
+        yield return Memory();
+        yield return Disk();
+        yield return Library("QUIC", "libngtcp2.so.16", "run `./orion doctor` once: it fetches ngtcp2 from Debian's backports; without it only the TCP transport works");
+        yield return Library("CUDA driver", "libcuda.so.1", null);
+    }
+
+    static Finding Memory()
+    {
+        double total = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 1e9;
+        return total >= 2
+            ? new Finding("memory", Verdict.Good, string.Create(CultureInfo.InvariantCulture, $"{total:F1} GB"))
+            : new Finding("memory", Verdict.Missing, string.Create(CultureInfo.InvariantCulture, $"{total:F1} GB; the quickstart needs 2"), "give this machine or container at least 2 GB");
+    }
+
+    static Finding Disk()
+    {
+        DriveInfo drive = new(Environment.CurrentDirectory);
+        double free = drive.AvailableFreeSpace / 1e9;
+        return free >= 1
+            ? new Finding("disk", Verdict.Good, string.Create(CultureInfo.InvariantCulture, $"{free:F1} GB free in {Environment.CurrentDirectory}"))
+            : new Finding("disk", Verdict.Missing, string.Create(CultureInfo.InvariantCulture, $"{free:F2} GB free in {Environment.CurrentDirectory}; checkpoints need about 1"), "free some space or run in another folder");
+    }
+
+    static Finding Library(string subject, string name, string? fix)
+    {
+        if (NativeLibrary.TryLoad(name, out nint handle))
+        {
+            NativeLibrary.Free(handle);
+            return new Finding(subject, Verdict.Good, $"{name} loads");
+        }
+
+        return new Finding(subject, Verdict.Absent, $"{name} is not on this machine", fix);
+    }
+}
