@@ -1,0 +1,153 @@
+// The directory of one run: run.yaml, events.jsonl, metrics.jsonl, checkpoints/, latest. Lines are appended whole and
+// flushed, so a killed process leaves at most one torn last line, which reading skips.
+using System.Globalization;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using OrionNative.Engine.Run;
+
+namespace OrionNative.Engine.Hosting;
+
+/// <summary>Opens, appends to and reads the files of a run directory.</summary>
+sealed class RunDirectory : IDisposable
+{
+    const string ConfigFile = "run.yaml";
+    const string EventsFile = "events.jsonl";
+    const string MetricsFile = "metrics.jsonl";
+    static readonly JsonSerializerOptions _line = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    readonly StreamWriter _events;
+    readonly StreamWriter _metrics;
+    readonly TimeProvider _clock;
+
+    RunDirectory(string path, TimeProvider clock)
+    {
+        Path = path;
+        _clock = clock;
+        _events = Append(EventsFile);
+        _metrics = Append(MetricsFile);
+    }
+
+    /// <summary>The directory, absolute.</summary>
+    public string Path { get; }
+
+    /// <summary>Starts a new run in an empty or new directory; "" takes the next free number under runs/.</summary>
+    public static RunDirectory Create(string path, RunConfig config, TimeProvider clock)
+    {
+        path = System.IO.Path.GetFullPath(path.Length > 0 ? path : NextFree("runs"));
+        if (Directory.Exists(path) && Directory.EnumerateFileSystemEntries(path).Any())
+        {
+            string fix = File.Exists(System.IO.Path.Combine(path, ConfigFile))
+                ? $"continue it with --resume {path}, or choose another --out"
+                : "choose another --out";
+            throw new ConfigurationException($"{path} is not empty; {fix}");
+        }
+
+        Directory.CreateDirectory(path);
+        WriteConfig(path, config with { Out = path });
+        return new RunDirectory(path, clock);
+    }
+
+    /// <summary>Continues an existing run. Metrics after the step that the run goes on from are dropped: they will be
+    /// written again, by the same steps.</summary>
+    public static RunDirectory Resume(string path, RunConfig config, int step, TimeProvider clock)
+    {
+        path = System.IO.Path.GetFullPath(path);
+        WriteConfig(path, config with { Out = path });
+        DropMetricsAfter(System.IO.Path.Combine(path, MetricsFile), step);
+        return new RunDirectory(path, clock);
+    }
+
+    /// <summary>The configuration that a run was started with.</summary>
+    public static RunConfig ReadConfig(string path)
+    {
+        string file = System.IO.Path.Combine(path, ConfigFile);
+        return File.Exists(file)
+            ? YamlFiles.ReadRun(File.ReadAllText(file), file, new RunConfig())
+            : throw new ConfigurationException($"{path} is not a run directory: it has no {ConfigFile}");
+    }
+
+    /// <summary>Appends an event with its time.</summary>
+    public void Event(string kind, JsonObject? details = null)
+    {
+        JsonObject line = new() { ["time"] = _clock.GetUtcNow().ToString("O", CultureInfo.InvariantCulture), ["event"] = kind };
+        foreach ((string key, JsonNode? value) in details ?? [])
+        {
+            line[key] = value?.DeepClone();
+        }
+
+        _events.WriteLine(line.ToJsonString(_line));
+        _events.Flush();
+    }
+
+    /// <summary>Appends the line of an inner step.</summary>
+    public void Metrics(JsonObject line)
+    {
+        _metrics.WriteLine(line.ToJsonString(_line));
+        _metrics.Flush();
+    }
+
+    /// <summary>The lines of metrics.jsonl, whole ones only.</summary>
+    public static IEnumerable<JsonObject> ReadMetrics(string path) => ReadLines(System.IO.Path.Combine(path, MetricsFile));
+
+    static IEnumerable<JsonObject> ReadLines(string file)
+    {
+        foreach (string line in File.Exists(file) ? File.ReadLines(file) : [])
+        {
+            JsonObject? read = null;
+            try
+            {
+                read = JsonNode.Parse(line) as JsonObject;
+            }
+            catch (JsonException)
+            {
+                // the torn last line of a killed process
+            }
+
+            if (read is not null)
+            {
+                yield return read;
+            }
+        }
+    }
+
+    static void DropMetricsAfter(string file, int step)
+    {
+        if (!File.Exists(file))
+        {
+            return;
+        }
+
+        string[] kept = [.. ReadLines(file).Where(line => (int?)line["step"] <= step).Select(line => line.ToJsonString(_line))];
+        File.WriteAllLines(file + ".new", kept);
+        File.Move(file + ".new", file, overwrite: true);
+    }
+
+    static void WriteConfig(string path, RunConfig config)
+    {
+        string file = System.IO.Path.Combine(path, ConfigFile);
+        File.WriteAllText(file + ".new", YamlFiles.WriteRun(config));
+        File.Move(file + ".new", file, overwrite: true);
+    }
+
+    static string NextFree(string parent)
+    {
+        for (int number = 1; ; number++)
+        {
+            string path = System.IO.Path.Combine(parent, number.ToString("D4", CultureInfo.InvariantCulture));
+            if (!Directory.Exists(path))
+            {
+                return path;
+            }
+        }
+    }
+
+    StreamWriter Append(string name) => new(new FileStream(System.IO.Path.Combine(Path, name), FileMode.Append, FileAccess.Write, FileShare.Read));
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _events.Dispose();
+        _metrics.Dispose();
+    }
+}
