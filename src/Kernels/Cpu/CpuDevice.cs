@@ -7,8 +7,7 @@ namespace OrionNative.Kernels.Cpu;
 public sealed unsafe class CpuDevice : IDevice
 {
     const int Alignment = 4096;
-    readonly ThreadTeam _team;
-    readonly VectorPath _path;
+    readonly CpuOps _ops;
 
     /// <summary>Creates a device with the given number of threads; 0 takes ORION_THREADS, else the number of processors.</summary>
     public CpuDevice(int threads = 0) : this(threads, VectorPathChoice.FromEnvironment())
@@ -17,19 +16,19 @@ public sealed unsafe class CpuDevice : IDevice
 
     internal CpuDevice(int threads, VectorPath path)
     {
-        _team = new ThreadTeam(threads > 0 ? threads : DefaultThreads());
-        _path = path;
-        Ops = (IOps)(object)new CpuOps(_team, path);
+        int count = threads > 0 ? threads : DefaultThreads();
+        Name = $"cpu ({path}, {count} threads)";
+        _ops = new CpuOps(new ThreadTeam(count), path);
     }
 
     /// <inheritdoc/>
-    public string Name => $"cpu ({_path}, {_team.Count} threads)";
+    public string Name { get; }
 
     /// <inheritdoc/>
     public ElementType ComputeType => ElementType.Float32;
 
     /// <inheritdoc/>
-    public IOps Ops { get; }
+    public IOps Ops => _ops;
 
     static int DefaultThreads() =>
         int.TryParse(Environment.GetEnvironmentVariable("ORION_THREADS"), out int threads) && threads > 0
@@ -67,5 +66,5 @@ public sealed unsafe class CpuDevice : IDevice
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _team.Dispose();
+    public void Dispose() => _ops.Dispose();
 }
