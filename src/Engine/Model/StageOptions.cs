@@ -1,0 +1,17 @@
+// How much memory a stage plans: rows of a microbatch, microbatches in flight, what backward recomputes.
+using OrionNative.Engine.Run;
+
+namespace OrionNative.Engine.Model;
+
+/// <summary>Sizes that fix a stage's activation memory.</summary>
+/// <param name="Sequences">B, the most sequences of a microbatch.</param>
+/// <param name="Tokens">T, the most tokens of a sequence.</param>
+/// <param name="Slots">Microbatches in flight, each with its own activations.</param>
+/// <param name="Training">False plans forward only: one set of activations for all blocks, no gradients.</param>
+/// <param name="Cached">True plans a key-value cache of the model's context for one sequence; not for training.</param>
+sealed record StageOptions(
+    int Sequences, int Tokens, int Slots = 1, RecomputeKind Recompute = RecomputeKind.None, bool Training = true, bool Cached = false)
+{
+    /// <summary>R = B*T.</summary>
+    public int Rows => Sequences * Tokens;
+}
