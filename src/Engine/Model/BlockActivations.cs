@@ -3,7 +3,6 @@
 //   none   own: everything                                   R*(4C + (H+2G)*D + H*D + 2F) elements a block
 //   norm   own: all but the two norm outputs                 2*R*C less; the SwiGLU product is never kept in any setting
 //   block  own: the input only                               R*C
-using OrionNative.Engine.Run;
 using OrionNative.Kernels;
 
 namespace OrionNative.Engine.Model;

@@ -1,6 +1,5 @@
 // Every stage of a model in one process, one after the other, with the code handed from stage to stage: what a swarm
 // computes, without the network. Float32 hand-over copies the bits; a narrower wire rounds exactly as it does between peers.
-using OrionNative.Engine.Run;
 using OrionNative.Kernels;
 
 namespace OrionNative.Engine.Model;

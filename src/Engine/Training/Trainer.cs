@@ -1,0 +1,136 @@
+// Training in one process: M microbatches, then one optimizer step, over a chain of stages that is cut where the run's
+// boundaries are. With Float32 codes the result is what a swarm of the same stages computes, bit for bit.
+//   loss = sum over the step's tokens / tokens      gradient of exactly this      g *= min(1, clip/|g|)      optimizer step
+// Everything of a step depends on (weights, optimizer state, step number) alone, so a resumed run continues exactly.
+using System.Diagnostics;
+using System.Security.Cryptography;
+using OrionNative.Engine.Model;
+using OrionNative.Engine.Run;
+using OrionNative.Kernels;
+
+namespace OrionNative.Engine.Training;
+
+/// <summary>A model in training on one device.</summary>
+sealed class Trainer : IDisposable
+{
+    readonly RunConfig _run;
+    readonly IBatchSource _batches;
+    readonly LearningRateSchedule _schedule;
+    readonly ParameterSet[] _parameters;
+    readonly Optimizer[] _optimizers;
+    readonly GradientNorm[] _norms;
+    readonly StageChain _chain;
+    readonly int[] _inputs;
+    readonly int[] _targets;
+
+    /// <summary>Plans, allocates and initialises everything from the run's seed.</summary>
+    /// <param name="model">The model, validated; its boundaries are where codes cross.</param>
+    /// <param name="run">Hyperparameters and batch shape; <see cref="RunConfig.Sequence"/> is resolved.</param>
+    /// <param name="device">Where to compute; not owned.</param>
+    /// <param name="batches">Training tokens; not owned.</param>
+    /// <param name="cuts">Where the chain is cut into stages; null cuts at every boundary of the model.</param>
+    /// <exception cref="InsufficientMemoryException">The plan does not fit.</exception>
+    public Trainer(ModelConfig model, RunConfig run, IDevice device, IBatchSource batches, IReadOnlyList<int>? cuts = null)
+    {
+        (Model, _run, _batches) = (model, run, batches);
+        _schedule = LearningRateSchedule.Of(run);
+        StageRange[] ranges = StageRange.Cut(model, cuts ?? model.Boundaries);
+        _parameters = Array.ConvertAll(ranges, range => new ParameterSet(model, range, device, gradients: true));
+        _optimizers = Array.ConvertAll(_parameters, parameters => new Optimizer(parameters, run));
+        _norms = Array.ConvertAll(_parameters, parameters => new GradientNorm(parameters));
+        _chain = new StageChain(_parameters, new StageOptions(run.MicrobatchSize, run.Sequence, 1, run.Recompute), run.Wire);
+        _inputs = new int[run.MicrobatchSize * run.Sequence];
+        _targets = new int[_inputs.Length];
+        foreach (ParameterSet parameters in _parameters)
+        {
+            parameters.Initialize(run.Seed);
+        }
+    }
+
+    /// <summary>The model in training.</summary>
+    public ModelConfig Model { get; }
+
+    /// <summary>Weights, stage by stage in canonical order; evaluation and generation share them.</summary>
+    public IReadOnlyList<ParameterSet> Parameters => _parameters;
+
+    /// <summary>Steps done: 0 at the start, set after loading a checkpoint's state.</summary>
+    public long StepsDone { get; set; }
+
+    /// <summary>Weights and optimizer state, by name, for checkpoints. Stages do not show in the names.</summary>
+    public IEnumerable<StateTensor> State =>
+        _optimizers.SelectMany(optimizer => StateTensor.All(optimizer.Parameters, optimizer));
+
+    /// <summary>One inner step. Allocates nothing.</summary>
+    /// <exception cref="NonFiniteException">Loss or gradient is not finite; nothing was applied.</exception>
+    public StepResult Step()
+    {
+        long started = Stopwatch.GetTimestamp();
+        foreach (ParameterSet parameters in _parameters)
+        {
+            parameters.ZeroGradients();
+        }
+
+        long tokens = (long)_run.Microbatches * _inputs.Length;
+        double lossSum = 0;
+        for (int microbatch = 0; microbatch < _run.Microbatches; microbatch++)
+        {
+            _batches.Fill(StepsDone, microbatch, _inputs, _targets);
+            lossSum += _chain.Train(_inputs, _targets, _run.Sequence, 1f / tokens);
+        }
+
+        double loss = lossSum / tokens, norm = Norm();
+        RequireFinite("loss", loss);
+        RequireFinite("gradient norm", norm);
+        double rate = _schedule.At(StepsDone);
+        foreach (Optimizer optimizer in _optimizers)
+        {
+            optimizer.Step(StepsDone + 1, rate, GradientNorm.ClipScale(norm, _run.Clip));
+        }
+
+        StepsDone++;
+        return new StepResult(StepsDone, loss, rate, norm, tokens, Stopwatch.GetElapsedTime(started).TotalSeconds);
+    }
+
+    double Norm()
+    {
+        double sum = 0;
+        foreach (GradientNorm norm in _norms)
+        {
+            foreach (double square in norm.Squares())
+            {
+                sum += square;
+            }
+        }
+
+        return Math.Sqrt(sum);
+    }
+
+    void RequireFinite(string quantity, double value)
+    {
+        if (!double.IsFinite(value))
+        {
+            throw new NonFiniteException(StepsDone + 1, quantity, value);
+        }
+    }
+
+    /// <summary>SHA-256 over all master weights in canonical order, in hexadecimal.</summary>
+    public string WeightsHash()
+    {
+        using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (ParameterSet parameters in _parameters)
+        {
+            parameters.AppendTo(hash);
+        }
+
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _chain.Dispose();
+        Array.ForEach(_norms, norm => norm.Dispose());
+        Array.ForEach(_optimizers, optimizer => optimizer.Dispose());
+        Array.ForEach(_parameters, parameters => parameters.Dispose());
+    }
+}
