@@ -21,7 +21,8 @@ public enum TransportKind
 /// <summary>What one connection carries: the four lanes out, the four lanes in, and its beginning and end.</summary>
 public interface ITransportUser : ILaneSource, ILaneSink
 {
-    /// <summary>Both sides know each other's NodeId; lanes flow from now on.</summary>
+    /// <summary>The peer's key is proved and accepted here; lanes flow from now on. The peer may still refuse this side:
+    /// then <see cref="Closed"/> follows with <see cref="CloseKind.Refused"/> and no byte was delivered there.</summary>
     void Opened(ITransportConnection connection);
 
     /// <summary>Nothing more comes and nothing more goes.</summary>
@@ -79,13 +80,14 @@ public sealed record CloseReason(CloseKind Kind, string Text)
 }
 
 /// <summary>Counters of one connection. Times in nanoseconds, 0 where not yet measured; bytes as handed to the socket.
-/// The values are each exact, but not all of the same instant.</summary>
+/// Lost packets are those with lane bytes that had to be sent again. The values are each exact, but not all of the same
+/// instant.</summary>
 public readonly record struct TransportStatistics(
     long RttNanoseconds,
     long RttMinNanoseconds,
     long CongestionWindowBytes,
     long InFlightBytes,
-    long RetransmittedPackets,
+    long LostPackets,
     long SentPackets,
     long SentBytes,
     long ReceivedPackets,

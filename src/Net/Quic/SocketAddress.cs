@@ -1,0 +1,70 @@
+// A sockaddr_in or sockaddr_in6 by value, as the kernel and ngtcp2 read it. A socket bound to IPv6 also carries IPv4, as
+// mapped addresses (::ffff:a.b.c.d); people see them unmapped. Equality is over the bytes that name a peer.
+using System.Buffers.Binary;
+using System.Net;
+using OrionNative.Net.Quic.Interop;
+
+namespace OrionNative.Net.Quic;
+
+unsafe struct SocketAddress
+{
+    public const int BytesMax = 28;
+    const int V4Bytes = 16;
+
+    public fixed byte Data[BytesMax];
+    public uint Length;
+
+    public readonly int Family => Data[0] | Data[1] << 8;
+
+    public static SocketAddress Of(IPEndPoint endPoint, int family)
+    {
+        var address = endPoint.Address;
+        if (family == Libc.AF_INET6 && address.AddressFamily == System.Net.Sockets.AddressFamily.InterNetwork)
+        {
+            address = address.Equals(IPAddress.Any) ? IPAddress.IPv6Any : address.MapToIPv6();
+        }
+        bool v6 = address.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6;
+        if (v6 != (family == Libc.AF_INET6)) throw new ArgumentException($"The socket carries IPv4 only; {endPoint} cannot be reached from it. Fix: listen on an IPv6 address ([::]).");
+        SocketAddress result = default;
+        var data = new Span<byte>(result.Data, BytesMax);
+        data[0] = (byte)family;
+        BinaryPrimitives.WriteUInt16BigEndian(data[2..], (ushort)endPoint.Port);
+        address.TryWriteBytes(v6 ? data[8..] : data[4..], out _);
+        if (v6) BinaryPrimitives.WriteUInt32LittleEndian(data[24..], (uint)address.ScopeId);
+        result.Length = v6 ? (uint)BytesMax : V4Bytes;
+        return result;
+    }
+
+    public readonly IPEndPoint ToEndPoint()
+    {
+        fixed (byte* p = Data)
+        {
+            var data = new ReadOnlySpan<byte>(p, BytesMax);
+            int port = BinaryPrimitives.ReadUInt16BigEndian(data[2..]);
+            if (Family != Libc.AF_INET6) return new IPEndPoint(new IPAddress(data.Slice(4, 4)), port);
+            var address = new IPAddress(data.Slice(8, 16), BinaryPrimitives.ReadUInt32LittleEndian(data[24..]));
+            return new IPEndPoint(address.IsIPv4MappedToIPv6 ? address.MapToIPv4() : address, port);
+        }
+    }
+
+    public readonly bool SameAs(in SocketAddress other)
+    {
+        fixed (byte* a = Data, b = other.Data) return new ReadOnlySpan<byte>(a, (int)Length).SequenceEqual(new ReadOnlySpan<byte>(b, (int)other.Length));
+    }
+
+    /// <summary>What one customer of a provider holds: an IPv4 address, or the /64 of an IPv6 one. Limits per source count
+    /// these, because a /64 is free to anybody who has one address of it.</summary>
+    public readonly ulong Source
+    {
+        get
+        {
+            fixed (byte* p = Data)
+            {
+                var data = new ReadOnlySpan<byte>(p, BytesMax);
+                if (Family != Libc.AF_INET6) return BinaryPrimitives.ReadUInt32BigEndian(data[4..]);
+                ulong network = BinaryPrimitives.ReadUInt64BigEndian(data[8..]);
+                return network != 0 ? network : BinaryPrimitives.ReadUInt64BigEndian(data[16..]);
+            }
+        }
+    }
+}
