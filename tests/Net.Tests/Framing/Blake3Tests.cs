@@ -3,7 +3,7 @@
 using System.Runtime.InteropServices;
 using OrionNative.Net.Framing;
 
-namespace OrionNative.Net.Tests;
+namespace OrionNative.Net.Tests.Framing;
 
 public unsafe class Blake3Tests
 {
