@@ -93,10 +93,11 @@ static class TokenizerJson
                 if (token.TryGetProperty(flag, out JsonElement set) && set.GetBoolean())
                     throw new InvalidDataException($"added token '{content}' sets {flag}, which drops or guesses text; only exact added tokens are read.");
             }
-            if (content.Length == 0)
-                throw new InvalidDataException("an added token is empty.");
+            int id = token.GetProperty("id").GetInt32();
+            if (content.Length == 0 || id is < 0 or >= TokenizerModel.VocabularySizeMax)
+                throw new InvalidDataException($"added token '{content}' with id {id}: the content must not be empty and ids run from 0 to {TokenizerModel.VocabularySizeMax - 1}.");
             bool isSpecial = token.TryGetProperty("special", out JsonElement mark) && mark.GetBoolean();
-            special.Add(new SpecialToken(content, token.GetProperty("id").GetInt32(), isSpecial, vocabulary.TryGetProperty(content, out _)));
+            special.Add(new SpecialToken(content, id, isSpecial, vocabulary.TryGetProperty(content, out _)));
         }
         return [.. special.OrderBy(token => token.Id)];
     }
@@ -109,8 +110,8 @@ static class TokenizerJson
         foreach (JsonProperty entry in vocab.EnumerateObject())
         {
             int id = entry.Value.GetInt32();
-            if (id is < 0 or > 1 << 24)
-                throw new InvalidDataException($"token '{entry.Name}' has id {id}; ids run from 0 to {1 << 24}.");
+            if (id is < 0 or >= TokenizerModel.VocabularySizeMax)
+                throw new InvalidDataException($"token '{entry.Name}' has id {id}; ids run from 0 to {TokenizerModel.VocabularySizeMax - 1}.");
             if (!ids.TryAdd(entry.Name, id))
                 throw new InvalidDataException($"token '{entry.Name}' appears twice in the vocabulary.");
             if (specialId.TryGetValue(entry.Name, out int given))

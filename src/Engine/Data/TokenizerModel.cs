@@ -40,6 +40,9 @@ sealed class TokenizerModel
         Pattern = PreTokenizerPattern.None,
     };
 
+    /// <summary>Ids run below this, far above any tokenizer in use; a larger one is a damaged file.</summary>
+    public const int VocabularySizeMax = 1 << 24;
+
     /// <summary>Id to bytes; null where no ordinary token has the id.</summary>
     public required byte[]?[] Vocabulary { get; init; }
 
