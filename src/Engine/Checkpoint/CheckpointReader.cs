@@ -4,6 +4,7 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Security.Cryptography;
 using System.Text.Json;
+using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Checkpoint;
 
@@ -70,7 +71,7 @@ sealed class CheckpointReader : IDisposable
         {
             byte[] json = File.ReadAllBytes(path);
             string expected = File.ReadAllText(hashPath).Split(' ')[0];
-            string found = Data.TokenizerJson.HashOf(json);
+            string found = Convert.ToHexStringLower(SHA256.HashData(json));
             if (found != expected)
                 why = $"{path} was altered: its SHA-256 is {found}, {CheckpointManifest.HashFileName} says {expected}.";
             else
@@ -142,11 +143,11 @@ sealed class CheckpointReader : IDisposable
         : throw new InvalidDataException($"Checkpoint {Folder} has no {name}.");
 
     /// <summary>Refuses a tokenizer other than the one the model was trained with.</summary>
-    /// <exception cref="InvalidDataException">It differs.</exception>
+    /// <exception cref="ConfigurationException">It differs.</exception>
     public void RequireTokenizer(string tokenizerHash)
     {
         if (tokenizerHash != State.TokenizerHash)
-            throw new InvalidDataException($"Checkpoint {Folder} was trained with tokenizer {State.TokenizerHash[..12]}, not with {tokenizerHash[..12]}. Give the tokenizer.json of the checkpoint.");
+            throw new ConfigurationException($"Checkpoint {Folder} was trained with tokenizer {State.TokenizerHash[..12]}, not with {tokenizerHash[..12]}. Give the tokenizer.json of the checkpoint.");
     }
 
     public void Dispose()

@@ -5,6 +5,8 @@
 
 using System.Buffers;
 using System.Text;
+using OrionNative.Engine.Run;
+using OrionNative.Engine.Storage;
 
 namespace OrionNative.Engine.Checkpoint;
 
@@ -76,13 +78,13 @@ sealed class CheckpointStore
     }
 
     /// <summary>The folder's path, given a run directory or a checkpoint.</summary>
-    /// <exception cref="InvalidDataException">It is neither.</exception>
+    /// <exception cref="ConfigurationException">It is neither.</exception>
     public static string Resolve(string path)
     {
         if (File.Exists(Path.Combine(path, CheckpointManifest.FileName)))
             return path;
         return LatestOf(Path.Combine(path, "latest"), Path.Combine(path, "checkpoints"))
-            ?? throw new InvalidDataException($"'{path}' is neither a checkpoint (it has no {CheckpointManifest.FileName}) nor a run directory with one (it has no file `latest`).");
+            ?? throw new ConfigurationException($"'{path}' is neither a checkpoint (it has no {CheckpointManifest.FileName}) nor a run directory with one (it has no file `latest`).");
     }
 
     static string? LatestOf(string file, string folder)

@@ -1,8 +1,10 @@
 // Fills the folder of a checkpoint that is not yet one. Each stage writes the groups of its own layers and hands the
 // file records (name, size, SHA-256) to whoever commits; the manifest comes last. A failed write removes the folder and
 // says, in one sentence, what was not saved and what is still there.
+using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
+using OrionNative.Engine.Storage;
 
 namespace OrionNative.Engine.Checkpoint;
 
@@ -37,7 +39,7 @@ sealed class CheckpointWriter : IDisposable
     public CheckpointFile WriteFile(string name, byte[] content) => Guard(name, content.Length, stream =>
     {
         stream.Write(content);
-        return Data.TokenizerJson.HashOf(content);
+        return Convert.ToHexStringLower(SHA256.HashData(content));
     });
 
     /// <summary>Writes manifest.json and manifest.sha256.</summary>

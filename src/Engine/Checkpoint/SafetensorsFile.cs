@@ -4,6 +4,7 @@
 using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
+using OrionNative.Engine.Storage;
 
 namespace OrionNative.Engine.Checkpoint;
 

@@ -12,6 +12,6 @@ static class ExitStatus
     /// <summary>True for failures of the surroundings (disk, memory, files, network), whose message stands alone. Anything
     /// else is a defect and keeps its stack trace.</summary>
     public static bool IsOperational(Exception error) =>
-        error is IOException or UnauthorizedAccessException or InsufficientMemoryException or System.Net.Sockets.SocketException
+        error is IOException or InvalidDataException or UnauthorizedAccessException or InsufficientMemoryException or System.Net.Sockets.SocketException
             or PlatformNotSupportedException;
 }

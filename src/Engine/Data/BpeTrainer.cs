@@ -3,6 +3,7 @@
 // left id, then the smaller right id, so the result depends on the text alone, not on threads or the order of files.
 // Ids: bytes by value, then merges in order, then special tokens.
 using System.Collections.Concurrent;
+using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Data;
 
@@ -30,14 +31,14 @@ static class BpeTrainer
     const int ReportEvery = 64;
 
     /// <summary>Trains a tokenizer on a corpus.</summary>
-    /// <exception cref="InvalidDataException">The corpus cannot be read, or is too small for the vocabulary.</exception>
+    /// <exception cref="ConfigurationException">The vocabulary is impossible, or the corpus too small for it.</exception>
     public static BpeTokenizer Train(CorpusReader corpus, BpeTrainingOptions options, Action<BpeTrainingProgress>? progress = null, CancellationToken cancellation = default)
     {
         int ordinary = options.VocabularySize - options.SpecialTokens.Count;
         if (ordinary <= 256 || options.VocabularySize > TokenizerModel.VocabularySizeMax)
-            throw new ArgumentException($"A vocabulary of {options.VocabularySize} with {options.SpecialTokens.Count} special tokens cannot be trained: give {257 + options.SpecialTokens.Count} to {TokenizerModel.VocabularySizeMax} ids (256 are the bytes).");
+            throw new ConfigurationException($"A vocabulary of {options.VocabularySize} with {options.SpecialTokens.Count} special tokens cannot be trained: give {257 + options.SpecialTokens.Count} to {TokenizerModel.VocabularySizeMax} ids (256 are the bytes).");
         if (options.SpecialTokens.Any(content => content.Length == 0) || options.SpecialTokens.Distinct().Count() < options.SpecialTokens.Count)
-            throw new ArgumentException("Special tokens must be different from each other and not empty.");
+            throw new ConfigurationException("Special tokens must be different from each other and not empty.");
 
         PieceCounts pieces = Count(corpus, options, progress, cancellation);
         var vocabulary = new List<byte[]>(ordinary);
@@ -93,7 +94,7 @@ static class BpeTrainer
         while (vocabulary.Count < size)
         {
             if (!pairs.TryTakeMostFrequent(out int left, out int right))
-                throw new InvalidDataException($"The text has too few repeated pairs for a vocabulary of {size} ordinary tokens: it yields {vocabulary.Count}. Give more text or a smaller --vocabulary.");
+                throw new ConfigurationException($"The text has too few repeated pairs for a vocabulary of {size} ordinary tokens: it yields {vocabulary.Count}. Give more text or a smaller --vocabulary.");
             byte[] joined = [.. vocabulary[left], .. vocabulary[right]];
             // Two merges can spell the same bytes (ab+c, a+bc); they share one id.
             int id = known.FindOrAdd(joined);

@@ -5,6 +5,7 @@
 using System.Buffers;
 using System.Text;
 using System.Text.Json;
+using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Data;
 
@@ -142,7 +143,7 @@ sealed class CorpusReader
             }
             // Reading on finds text after the object, which would otherwise be dropped in silence.
             while (json.Read()) { }
-            return found ?? throw new InvalidDataException($"{file} line {number}: no field '{_field}'; found {string.Join(", ", names.Select(name => $"'{name}'"))}. Name the field that holds the text with --field.");
+            return found ?? throw new ConfigurationException($"{file} line {number}: no field '{_field}'; found {string.Join(", ", names.Select(name => $"'{name}'"))}. Name the field that holds the text with --field.");
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException)
         {

@@ -6,7 +6,8 @@ using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
-using OrionNative.Engine.Checkpoint;
+using OrionNative.Engine.Run;
+using OrionNative.Engine.Storage;
 
 namespace OrionNative.Engine.Data;
 
@@ -61,7 +62,7 @@ static class DataPreparer
                 progress?.Invoke(new PrepareProgress(bytes, corpus.Bytes, tokens));
             }
             if (tokens == 0)
-                throw new InvalidDataException($"The data has no text: {string.Join(", ", corpus.Files.Take(3))}.");
+                throw new ConfigurationException($"The data has no text: {string.Join(", ", corpus.Files.Take(3))}.");
             Close(ref writer, shards);
         }
         finally

@@ -3,6 +3,7 @@
 // Reading copies a span of ids, across shards if need be, checks each against the vocabulary, and allocates nothing.
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Data;
 
@@ -132,11 +133,11 @@ sealed class TokenDataset : IDisposable
     }
 
     /// <summary>Refuses a tokenizer other than the one that made the ids.</summary>
-    /// <exception cref="InvalidDataException">It differs.</exception>
+    /// <exception cref="ConfigurationException">It differs.</exception>
     public void RequireTokenizer(ITokenizer tokenizer)
     {
         if (tokenizer.Hash != TokenizerHash)
-            throw new InvalidDataException($"{Name} was prepared with tokenizer {TokenizerHash[..12]} (vocabulary {VocabularySize}), not with {tokenizer.Hash[..12]} (vocabulary {tokenizer.VocabularySize}). Prepare the data with this tokenizer, or give the one that made it.");
+            throw new ConfigurationException($"{Name} was prepared with tokenizer {TokenizerHash[..12]} (vocabulary {VocabularySize}), not with {tokenizer.Hash[..12]} (vocabulary {tokenizer.VocabularySize}). Prepare the data with this tokenizer, or give the one that made it.");
     }
 
     public void Dispose()

@@ -5,7 +5,7 @@
 // It is written beside its place and renamed when whole, so a file with a shard's name is a whole shard.
 using System.Buffers.Binary;
 using System.Security.Cryptography;
-using OrionNative.Engine.Checkpoint;
+using OrionNative.Engine.Storage;
 
 namespace OrionNative.Engine.Data;
 

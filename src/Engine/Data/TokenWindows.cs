@@ -2,6 +2,8 @@
 //   inputs_i = t[i*T .. i*T+T)      targets_i = t[i*T+1 .. i*T+T]      count = floor((tokens - 1) / T)
 // Neighbouring windows share one token (the last target of one is the first input of the next), so every token but the
 // first is predicted once. Evaluation reads the windows in order, training in SampleOrder.
+using OrionNative.Engine.Run;
+
 namespace OrionNative.Engine.Data;
 
 /// <summary>Non-overlapping samples of <see cref="Sequence"/> predictions over a dataset.</summary>
@@ -9,7 +11,7 @@ sealed class TokenWindows
 {
     readonly TokenDataset _dataset;
 
-    /// <exception cref="InvalidDataException">The data is too short for one window.</exception>
+    /// <exception cref="ConfigurationException">The data is too short for one window.</exception>
     public TokenWindows(TokenDataset dataset, int sequence)
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(sequence);
@@ -17,7 +19,7 @@ sealed class TokenWindows
         Sequence = sequence;
         Count = Math.Max(0, dataset.TokenCount - 1) / sequence;
         if (Count == 0)
-            throw new InvalidDataException($"{dataset.Name} has {dataset.TokenCount} tokens, too few for one window of {sequence} inputs and their next tokens ({sequence + 1} tokens). Give more text or a smaller --sequence.");
+            throw new ConfigurationException($"{dataset.Name} has {dataset.TokenCount} tokens, too few for one window of {sequence} inputs and their next tokens ({sequence + 1} tokens). Give more text or a smaller --sequence.");
     }
 
     /// <summary>Inputs, and predictions, per window.</summary>

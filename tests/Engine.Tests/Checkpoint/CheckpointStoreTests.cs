@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using OrionNative.Engine.Checkpoint;
+using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Tests.Checkpoint;
 
@@ -132,7 +133,7 @@ public class CheckpointStoreTests
                 Assert.Contains(Path.GetFileNameWithoutExtension(file), message);
             }
             File.Delete(file);
-            string missing = Assert.Throws<InvalidDataException>(() => CheckpointReader.Open(saved)).Message;
+            string missing = Assert.Throws<InvalidDataException>(() => CheckpointReader.Open(folder.Path)).Message;
             Assert.Contains(Path.GetFileName(file), missing);
             File.WriteAllBytes(file, whole);
         }
@@ -148,14 +149,14 @@ public class CheckpointStoreTests
         Assert.Contains("[1000]", Assert.Throws<InvalidDataException>(() => reader.Tensor("lm_head.weight", TensorType.I64, [999])).Message);
         Assert.Contains("I64", Assert.Throws<InvalidDataException>(() => reader.Tensor("lm_head.weight", TensorType.F32, [1000])).Message);
         Assert.Contains("model.norm.weight", Assert.Throws<InvalidDataException>(() => reader.Tensor("model.norm.weight", TensorType.F32, [1])).Message);
-        Assert.Contains("tokenizer", Assert.Throws<InvalidDataException>(() => reader.RequireTokenizer(new string('d', 64))).Message);
+        Assert.Contains("tokenizer", Assert.Throws<ConfigurationException>(() => reader.RequireTokenizer(new string('d', 64))).Message);
     }
 
     [Fact]
     public void Open_NeitherRunNorCheckpoint_SaysSo()
     {
         using var folder = new TemporaryFolder();
-        Assert.Contains("neither a checkpoint", Assert.Throws<InvalidDataException>(() => CheckpointReader.Open(folder.Path)).Message);
+        Assert.Contains("neither a checkpoint", Assert.Throws<ConfigurationException>(() => CheckpointReader.Open(folder.Path)).Message);
         folder.Write("latest", "../../etc\n"u8);
         Assert.Contains("'../../etc'", Assert.Throws<InvalidDataException>(() => CheckpointReader.Open(folder.Path)).Message);
     }

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using FsCheck;
 using FsCheck.Fluent;
 using OrionNative.Engine.Data;
+using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Tests.Data;
 
@@ -150,7 +151,7 @@ public class TokenDatasetTests
     {
         using var folder = new TemporaryFolder();
         using TokenDataset dataset = TokenDataset.Open(WriteShard(folder, "a.tokens", 300, [1, 2, 3, 4]));
-        Assert.Contains("5 tokens", Assert.Throws<InvalidDataException>(() => new TokenWindows(dataset, 4)).Message);
+        Assert.Contains("5 tokens", Assert.Throws<ConfigurationException>(() => new TokenWindows(dataset, 4)).Message);
     }
 
     [Fact]

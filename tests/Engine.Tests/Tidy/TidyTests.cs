@@ -17,14 +17,15 @@ public partial class TidyTests
         ["Sync"] = ["Run"],
         ["Control"] = ["Run", "Routing"],
         ["Ledger"] = ["Run"],
-        ["Data"] = ["Run"],
-        ["Checkpoint"] = ["Run"],
+        ["Storage"] = [],
+        ["Data"] = ["Run", "Storage"],
+        ["Checkpoint"] = ["Run", "Storage"],
         ["Model"] = ["Run"],
         ["Training"] = ["Run", "Model", "Data", "Checkpoint"],
         ["Pipeline"] = ["Run", "Model", "Routing", "Control"],
         ["Simulation"] = ["Run", "Routing", "Sync", "Control", "Ledger", "Pipeline"],
         ["Dashboard"] = ["Run"],
-        ["Hosting"] = ["Run", "Routing", "Sync", "Control", "Ledger", "Data", "Checkpoint", "Model", "Training", "Pipeline", "Dashboard"],
+        ["Hosting"] = ["Run", "Storage", "Routing", "Sync", "Control", "Ledger", "Data", "Checkpoint", "Model", "Training", "Pipeline", "Dashboard"],
         ["Cli"] = ["Run", "Routing", "Sync", "Control", "Ledger", "Data", "Checkpoint", "Model", "Training", "Pipeline", "Simulation", "Dashboard", "Hosting"],
     };
 

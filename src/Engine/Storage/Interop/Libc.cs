@@ -2,7 +2,7 @@
 // descriptor, which FileStream refuses to open.
 using System.Runtime.InteropServices;
 
-namespace OrionNative.Engine.Checkpoint.Interop;
+namespace OrionNative.Engine.Storage.Interop;
 
 static partial class Libc
 {

@@ -2,9 +2,9 @@
 // fsync the directory. POSIX makes the rename atomic; without the last fsync it may be forgotten.
 using System.ComponentModel;
 using System.Runtime.InteropServices;
-using OrionNative.Engine.Checkpoint.Interop;
+using OrionNative.Engine.Storage.Interop;
 
-namespace OrionNative.Engine.Checkpoint;
+namespace OrionNative.Engine.Storage;
 
 static class DurableFiles
 {

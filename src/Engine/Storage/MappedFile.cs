@@ -3,7 +3,7 @@
 // replaces a file does it by rename, which leaves the mapped one alone.
 using System.IO.MemoryMappedFiles;
 
-namespace OrionNative.Engine.Checkpoint;
+namespace OrionNative.Engine.Storage;
 
 sealed unsafe class MappedFile : IDisposable
 {
