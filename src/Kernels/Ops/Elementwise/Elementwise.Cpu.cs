@@ -23,7 +23,7 @@ sealed unsafe partial class CpuOps
                 Map<FromBFloat16>(source, destination);
                 break;
             default:
-                Shape.Holds(source.Type == destination.Type, $"{destination.Type}, or Float32 and BFloat16", source);
+                Shape.Holds(source.Type == destination.Type, "the type of the destination, or Float32 and BFloat16", source);
                 Map<CopyBytes>(AsBytes(source), AsBytes(destination));
                 break;
         }

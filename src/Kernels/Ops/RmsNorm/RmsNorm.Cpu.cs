@@ -112,17 +112,28 @@ sealed unsafe partial class CpuOps
         return TVec.Sum(even + odd);
     }
 
+    // the squares are added in the order of SquaresOf: adding inside or before the norm gives the same bits
     static float AddAndSquares<TVec>(float* x, float* y, float* sum, int n) where TVec : struct, IVec<TVec>
     {
-        TVec squares = TVec.All(0f);
-        for (int i = 0; i < n; i += TVec.Width)
+        TVec even = TVec.All(0f), odd = TVec.All(0f);
+        int i = 0;
+        for (; i + (2 * TVec.Width) <= n; i += 2 * TVec.Width)
         {
-            TVec both = TVec.Load(x + i, n - i) + TVec.Load(y + i, n - i);
-            squares = TVec.MultiplyAdd(both, both, squares);
-            TVec.Store(both, sum + i, n - i);
+            TVec a = TVec.Load(x + i) + TVec.Load(y + i), b = TVec.Load(x + i + TVec.Width) + TVec.Load(y + i + TVec.Width);
+            even = TVec.MultiplyAdd(a, a, even);
+            odd = TVec.MultiplyAdd(b, b, odd);
+            TVec.Store(a, sum + i);
+            TVec.Store(b, sum + i + TVec.Width);
         }
 
-        return TVec.Sum(squares);
+        for (; i < n; i += TVec.Width)
+        {
+            TVec a = TVec.Load(x + i, n - i) + TVec.Load(y + i, n - i);
+            even = TVec.MultiplyAdd(a, a, even);
+            TVec.Store(a, sum + i, n - i);
+        }
+
+        return TVec.Sum(even + odd);
     }
 
     static void NormBackward<TVec>(void* state, int item) where TVec : struct, IVec<TVec>

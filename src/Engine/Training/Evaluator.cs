@@ -1,0 +1,60 @@
+// The loss of a model on a token stream: non-overlapping windows of T inputs, each predicting its next token, in order.
+//   loss = sum of nats / predicted tokens      perplexity = exp(loss)
+using OrionNative.Engine.Data;
+using OrionNative.Engine.Model;
+using OrionNative.Kernels;
+
+namespace OrionNative.Engine.Training;
+
+/// <summary>What an evaluation found.</summary>
+/// <param name="Loss">Mean nats per predicted token.</param>
+/// <param name="Tokens">Predicted tokens.</param>
+readonly record struct EvaluationResult(double Loss, long Tokens)
+{
+    /// <summary>exp(loss).</summary>
+    public double Perplexity => Math.Exp(Loss);
+}
+
+/// <summary>Evaluates weights that it shares with whoever owns them; keeps its memory between calls.</summary>
+sealed class Evaluator : IDisposable
+{
+    readonly StageChain _chain;
+    readonly int _sequences;
+    readonly int _tokens;
+    readonly int[] _inputs;
+    readonly int[] _targets;
+
+    /// <param name="parameters">Sets that cover the model in order.</param>
+    /// <param name="sequences">Windows that go through at a time.</param>
+    /// <param name="tokens">T, inputs of a window.</param>
+    /// <param name="wire">How codes cross between the sets.</param>
+    public Evaluator(IReadOnlyList<ParameterSet> parameters, int sequences, int tokens, WireFormat wire)
+    {
+        (_sequences, _tokens) = (sequences, tokens);
+        _chain = new StageChain(parameters, new StageOptions(sequences, tokens, Training: false), wire);
+        _inputs = new int[sequences * tokens];
+        _targets = new int[_inputs.Length];
+    }
+
+    /// <summary>Evaluates all windows, or the first <paramref name="limit"/> of them.</summary>
+    public EvaluationResult Evaluate(TokenWindows windows, long limit = long.MaxValue)
+    {
+        long count = Math.Min(windows.Count, limit);
+        double sum = 0;
+        for (long first = 0; first < count; first += _sequences)
+        {
+            int batch = (int)Math.Min(_sequences, count - first);
+            for (int i = 0; i < batch; i++)
+            {
+                windows.Read(first + i, _inputs.AsSpan(i * _tokens, _tokens), _targets.AsSpan(i * _tokens, _tokens));
+            }
+
+            sum += _chain.Evaluate(_inputs.AsSpan(0, batch * _tokens), _targets.AsSpan(0, batch * _tokens), _tokens);
+        }
+
+        return new EvaluationResult(sum / (count * _tokens), count * _tokens);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _chain.Dispose();
+}
