@@ -1,0 +1,145 @@
+// Every load and store of a kernel ends up here: g++ -fsanitize=thread puts a call before each of them, and these are the
+// functions that it calls. g++'s undefined-behaviour checks (alignment, array bounds, overflow, shifts) report here too.
+//   global memory: inside a live allocation of this device, and written before it is read
+//   shared memory: bounds, initialisation, pending cp.async, races (shared.cpp)
+//   the own stack, the kernel's constants, page-locked host memory: allowed
+#include <cstring>
+
+#include "device/block.h"
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+#define CALLER __builtin_return_address(0)
+
+namespace soft {
+
+namespace {
+
+void globalFault(uintptr_t address, size_t bytes, bool write, const void* caller) {
+    DeviceMemory& memory = *runner->job->memory;
+    const size_t bad = memory.firstBad(address, bytes, write);
+    raiseFault(IllegalAddress, format("%s of %zu bytes at 0x%zx: %s", write ? "write" : "read", bytes,
+                                      static_cast<size_t>(address), memory.explain(address + bad, write).c_str()), caller);
+}
+
+void otherAccess(uintptr_t address, size_t bytes, bool write, const void* caller) {
+    const KernelCode& kernel = *runner->job->kernel;
+    if (address - kernel.imageStart < kernel.imageEnd - kernel.imageStart) return;
+    if (hostMemory().contains(address, bytes)) return;
+    const int owner = ownerOf(address);
+    const std::string where =
+        owner >= 0 ? format("memory of device %d, used on device %d", owner, runner->job->memory->device)
+        : address < 4096 ? std::string("a null pointer")
+                         : std::string("no memory of this device and not page-locked host memory");
+    raiseFault(IllegalAddress, format("%s of %zu bytes at 0x%zx: %s", write ? "write" : "read", bytes,
+                                      static_cast<size_t>(address), where.c_str()), caller);
+}
+
+// All bytes of the range equal `Written`: the only case that a correct kernel's reads meet.
+template <size_t Bytes>
+bool allWritten(const uint8_t* states) {
+    uint8_t expected[Bytes];
+    memset(expected, Written, Bytes);
+    return memcmp(states, expected, Bytes) == 0;
+}
+
+template <size_t Bytes, bool Write>
+__attribute__((always_inline)) inline void access(const void* pointer, const void* caller) {
+    const auto address = reinterpret_cast<uintptr_t>(pointer);
+    BlockRunner& block = *runner;
+    const uintptr_t offset = address - block.globalBase;
+    if (offset < DeviceMemory::RangeBytes) {
+        uint8_t* states = block.globalShadow + offset;
+        if (allWritten<Bytes>(states)) return;
+        if (!Write || memchr(states, Outside, Bytes)) globalFault(address, Bytes, Write, caller);
+        memset(states, Written, Bytes);
+    } else {
+        checkAccess(address, Bytes, Write, caller);
+    }
+}
+
+}  // namespace
+
+void checkAccess(uintptr_t address, size_t bytes, bool write, const void* caller) {
+    BlockRunner& block = *runner;
+    const uintptr_t offset = address - block.globalBase;
+    if (offset < DeviceMemory::RangeBytes) {
+        if (block.job->memory->firstBad(address, bytes, write) != bytes) globalFault(address, bytes, write, caller);
+        if (write) memset(block.globalShadow + offset, Written, bytes);
+    } else if (block.shared.contains(address)) {
+        block.shared.access(address, bytes, write, caller);
+    } else if (address - block.fiber->stackLowest >= FiberStackBytes) {
+        otherAccess(address, bytes, write, caller);
+    }
+}
+
+}  // namespace soft
+
+EXPORT void __tsan_init() {}
+EXPORT void __tsan_func_entry(void*) {}
+EXPORT void __tsan_func_exit() {}
+
+#define ACCESS(bytes)                                                                                    \
+    EXPORT void __tsan_read##bytes(void* p) { soft::access<bytes, false>(p, CALLER); }                   \
+    EXPORT void __tsan_write##bytes(void* p) { soft::access<bytes, true>(p, CALLER); }                   \
+    EXPORT void __tsan_unaligned_read##bytes(void* p) { soft::access<bytes, false>(p, CALLER); }         \
+    EXPORT void __tsan_unaligned_write##bytes(void* p) { soft::access<bytes, true>(p, CALLER); }
+ACCESS(1)
+ACCESS(2)
+ACCESS(4)
+ACCESS(8)
+ACCESS(16)
+
+EXPORT void __tsan_read_range(void* p, unsigned long bytes) {
+    soft::checkAccess(reinterpret_cast<uintptr_t>(p), bytes, false, CALLER);
+}
+EXPORT void __tsan_write_range(void* p, unsigned long bytes) {
+    soft::checkAccess(reinterpret_cast<uintptr_t>(p), bytes, true, CALLER);
+}
+
+namespace {
+
+// The head of every record that g++ hands to an undefined-behaviour handler.
+struct SourceLocation {
+    const char* file;
+    uint32_t line, column;
+};
+
+[[noreturn]] void undefined(const void* data, soft::Status status, const std::string& what) {
+    const auto* at = static_cast<const SourceLocation*>(data);
+    const char* name = strrchr(at->file, '/');
+    soft::raiseFault(status, what + soft::format(" at %s:%u", name ? name + 1 : at->file, at->line), nullptr);
+}
+
+}  // namespace
+
+EXPORT void __ubsan_handle_type_mismatch_v1_abort(void* data, uintptr_t pointer) {
+    struct Mismatch {
+        SourceLocation at;
+        const void* type;
+        unsigned char logAlignment, kind;
+    };
+    const size_t alignment = size_t(1) << static_cast<Mismatch*>(data)->logAlignment;
+    undefined(data, soft::MisalignedAddress,
+              soft::format("access at 0x%zx, which is not a multiple of %zu bytes", static_cast<size_t>(pointer), alignment));
+}
+EXPORT void __ubsan_handle_out_of_bounds_abort(void* data, uintptr_t index) {
+    undefined(data, soft::IllegalAddress, soft::format("array index %zd is out of bounds", static_cast<ssize_t>(index)));
+}
+EXPORT void __ubsan_handle_add_overflow_abort(void* data, uintptr_t, uintptr_t) {
+    undefined(data, soft::LaunchFailed, "signed addition overflows");
+}
+EXPORT void __ubsan_handle_sub_overflow_abort(void* data, uintptr_t, uintptr_t) {
+    undefined(data, soft::LaunchFailed, "signed subtraction overflows");
+}
+EXPORT void __ubsan_handle_mul_overflow_abort(void* data, uintptr_t, uintptr_t) {
+    undefined(data, soft::LaunchFailed, "signed multiplication overflows");
+}
+EXPORT void __ubsan_handle_negate_overflow_abort(void* data, uintptr_t) {
+    undefined(data, soft::LaunchFailed, "signed negation overflows");
+}
+EXPORT void __ubsan_handle_divrem_overflow_abort(void* data, uintptr_t, uintptr_t) {
+    undefined(data, soft::LaunchFailed, "division by zero or overflow");
+}
+EXPORT void __ubsan_handle_shift_out_of_bounds_abort(void* data, uintptr_t, uintptr_t) {
+    undefined(data, soft::LaunchFailed, "shift by a negative number or by the width of the type or more");
+}

@@ -1,0 +1,14 @@
+// A kernel launch: the grid's blocks are handed out by one counter to the OS threads that run blocks.
+#pragma once
+#include "device/block.h"
+
+namespace soft {
+
+// Runs every block and returns when all are done or a fault stopped them.
+void runGrid(const BlockJob& job);
+
+// Order in which the warps of a block get their turn; 0 is ascending. Tests run several.
+void setScheduleSeed(unsigned seed);
+unsigned scheduleSeed();
+
+}  // namespace soft

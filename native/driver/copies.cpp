@@ -1,0 +1,194 @@
+// Allocation, page-locked memory, copies and fills. Reads of never-written device memory are faults here as in kernels;
+// a copy between devices' memories carries the states of its bytes along.
+#include <cstring>
+
+#include "driver/cuda.h"
+
+using namespace soft;
+
+namespace {
+
+// Runs a copy or fill in stream order; its fault sticks to the context, as a kernel's would.
+int inOrder(Stream& stream, std::function<Fault()> work) {
+    Context* context = stream.context;
+    return enqueue(stream, [context, work = std::move(work)] {
+        const Fault fault = work();
+        if (fault.status) context->faults.set(fault.status, fault.text);
+    });
+}
+
+Fault copy(int device, uintptr_t destination, uintptr_t source, size_t bytes, const char* call) {
+    const bool toDevice = ownerOf(destination) >= 0, fromDevice = ownerOf(source) >= 0;
+    if (toDevice) {
+        const Fault fault = checkRange(device, destination, bytes, true, call);
+        if (fault.status) return fault;
+    }
+    if (fromDevice && toDevice) {
+        // A device's copy of a whole arena may carry bytes that nobody wrote yet; they stay never-written.
+        const Fault fault = checkRange(device, source, bytes, true, call);
+        if (fault.status) return fault;
+        memmove(deviceMemory(ownerOf(destination)).state(destination), deviceMemory(ownerOf(source)).state(source), bytes);
+    } else if (fromDevice) {
+        const Fault fault = checkRange(device, source, bytes, false, call);
+        if (fault.status) return fault;
+    } else if (toDevice) {
+        markWritten(destination, bytes);
+    }
+    memmove(reinterpret_cast<void*>(destination), reinterpret_cast<const void*>(source), bytes);
+    return {};
+}
+
+// Host memory that is not page-locked makes an asynchronous copy wait, as on a card.
+int copyAsync(uintptr_t destination, uintptr_t source, size_t bytes, uintptr_t host, void* streamHandle, const char* call) {
+    Context* context;
+    if (int status = enter(context)) return status;
+    int status;
+    auto stream = streamOf(*context, streamHandle, status);
+    if (!stream) return status;
+    const bool pageable = host && !hostMemory().contains(host, bytes);
+    if (pageable && stream->capture) {
+        stream->capture->invalid = true;
+        return fail(StreamCaptureUnsupported, format("%s: a graph cannot copy host memory that is not page-locked", call));
+    }
+    const int device = context->device;
+    status = inOrder(*stream, [=] { return copy(device, destination, source, bytes, call); });
+    if (status || !pageable) return status;
+    stream->waitFor(stream->submitted());
+    return sticky(*context);
+}
+
+int copyNow(uintptr_t destination, uintptr_t source, size_t bytes, const char* call) {
+    Context* context;
+    if (int status = enterOutsideCapture(context, call)) return status;
+    const int device = context->device;
+    if (int status = inOrder(*context->legacy, [=] { return copy(device, destination, source, bytes, call); })) return status;
+    context->legacy->waitFor(context->legacy->submitted());
+    return sticky(*context);
+}
+
+template <class T>
+Fault fill(int device, uintptr_t destination, T value, size_t count, const char* call) {
+    if (destination % sizeof(T))
+        return {InvalidValue, format("%s: 0x%zx is not a multiple of %zu", call, static_cast<size_t>(destination), sizeof(T))};
+    const Fault fault = checkRange(device, destination, count * sizeof(T), true, call);
+    if (fault.status) return fault;
+    auto* at = reinterpret_cast<T*>(destination);
+    for (size_t i = 0; i < count; i++) at[i] = value;
+    markWritten(destination, count * sizeof(T));
+    return {};
+}
+
+template <class T>
+int fillAsync(uintptr_t destination, T value, size_t count, void* streamHandle, const char* call) {
+    Context* context;
+    if (int status = enter(context)) return status;
+    int status;
+    auto stream = streamOf(*context, streamHandle, status);
+    if (!stream) return status;
+    const int device = context->device;
+    return inOrder(*stream, [=] { return fill<T>(device, destination, value, count, call); });
+}
+
+uintptr_t number(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer); }
+
+}  // namespace
+
+EXPORT int cuMemAlloc_v2(uintptr_t* address, size_t bytes) {
+    Context* context;
+    if (int status = enterOutsideCapture(context, "cuMemAlloc")) return status;
+    if (bytes == 0) return fail(InvalidValue, "cuMemAlloc: 0 bytes");
+    *address = context->memory().allocate(bytes);
+    if (*address) return Success;
+    return fail(OutOfMemory, format("cuMemAlloc: %zu bytes asked for, %zu of %zu in use on software device %d", bytes,
+                                    context->memory().usedBytes(), context->memory().capacityBytes(), context->device));
+}
+
+EXPORT int cuMemFree_v2(uintptr_t address) {
+    Context* context;
+    if (int status = enterOutsideCapture(context, "cuMemFree")) return status;
+    if (address == 0) return Success;
+    // As the real call, wait until nothing can still use the memory.
+    if (int status = synchronize(*context)) return status;
+    if (context->memory().release(address)) return Success;
+    return fail(InvalidValue, format("cuMemFree: 0x%zx is not the start of live memory of device %d: %s",
+                                     static_cast<size_t>(address), context->device,
+                                     context->memory().contains(address) ? context->memory().explain(address, true).c_str()
+                                                                         : "another address"));
+}
+
+EXPORT int cuMemGetInfo_v2(size_t* free, size_t* total) {
+    Context* context;
+    if (int status = enter(context)) return status;
+    *total = context->memory().capacityBytes();
+    *free = *total - context->memory().usedBytes();
+    return Success;
+}
+
+EXPORT int cuMemHostAlloc(void** pointer, size_t bytes, unsigned) {
+    Context* context;
+    if (int status = enter(context)) return status;
+    if (bytes == 0) return fail(InvalidValue, "cuMemHostAlloc: 0 bytes");
+    const size_t whole = (bytes + 4095) / 4096 * 4096;
+    *pointer = aligned_alloc(4096, whole);
+    if (!*pointer) return fail(OutOfMemory, format("cuMemHostAlloc: %zu bytes", bytes));
+    hostMemory().add(number(*pointer), bytes);
+    return Success;
+}
+
+EXPORT int cuMemFreeHost(void* pointer) {
+    Context* context = currentContext();
+    if (context) synchronize(*context);
+    if (!hostMemory().remove(number(pointer))) return fail(InvalidValue, format("cuMemFreeHost: %p was not allocated", pointer));
+    free(pointer);
+    return Success;
+}
+
+EXPORT int cuMemHostRegister_v2(void* pointer, size_t bytes, unsigned) {
+    Context* context;
+    if (int status = enter(context)) return status;
+    if (hostMemory().overlaps(number(pointer), bytes))
+        return fail(HostMemoryAlreadyRegistered, format("cuMemHostRegister: %p overlaps registered memory", pointer));
+    hostMemory().add(number(pointer), bytes);
+    return Success;
+}
+
+EXPORT int cuMemHostUnregister(void* pointer) {
+    Context* context = currentContext();
+    if (context) synchronize(*context);
+    return hostMemory().remove(number(pointer))
+               ? int(Success)
+               : fail(HostMemoryNotRegistered, format("cuMemHostUnregister: %p is not registered", pointer));
+}
+
+EXPORT int cuMemcpyHtoD_v2(uintptr_t destination, const void* source, size_t bytes) {
+    return copyNow(destination, number(source), bytes, "cuMemcpyHtoD");
+}
+EXPORT int cuMemcpyDtoH_v2(void* destination, uintptr_t source, size_t bytes) {
+    return copyNow(number(destination), source, bytes, "cuMemcpyDtoH");
+}
+EXPORT int cuMemcpyDtoD_v2(uintptr_t destination, uintptr_t source, size_t bytes) {
+    return copyNow(destination, source, bytes, "cuMemcpyDtoD");
+}
+EXPORT int cuMemcpyHtoDAsync_v2(uintptr_t destination, const void* source, size_t bytes, void* stream) {
+    return copyAsync(destination, number(source), bytes, number(source), stream, "cuMemcpyHtoDAsync");
+}
+EXPORT int cuMemcpyDtoHAsync_v2(void* destination, uintptr_t source, size_t bytes, void* stream) {
+    return copyAsync(number(destination), source, bytes, number(destination), stream, "cuMemcpyDtoHAsync");
+}
+EXPORT int cuMemcpyDtoDAsync_v2(uintptr_t destination, uintptr_t source, size_t bytes, void* stream) {
+    return copyAsync(destination, source, bytes, 0, stream, "cuMemcpyDtoDAsync");
+}
+
+EXPORT int cuMemsetD8Async(uintptr_t destination, unsigned char value, size_t count, void* stream) {
+    return fillAsync<uint8_t>(destination, value, count, stream, "cuMemsetD8Async");
+}
+EXPORT int cuMemsetD32Async(uintptr_t destination, unsigned value, size_t count, void* stream) {
+    return fillAsync<uint32_t>(destination, value, count, stream, "cuMemsetD32Async");
+}
+EXPORT int cuMemsetD8_v2(uintptr_t destination, unsigned char value, size_t count) {
+    Context* context;
+    if (int status = enterOutsideCapture(context, "cuMemsetD8")) return status;
+    if (int status = cuMemsetD8Async(destination, value, count, nullptr)) return status;
+    context->legacy->waitFor(context->legacy->submitted());
+    return sticky(*context);
+}

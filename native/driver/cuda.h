@@ -1,0 +1,161 @@
+// The driver's own types. Handles are pointers to these objects; a handle that is not in the registry of its kind is
+// refused, so a destroyed or invented handle is an error and never a crash.
+#pragma once
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "device/launch.h"
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace soft {
+
+struct Context;
+struct Stream;
+
+template <class T>
+class Registry {
+public:
+    std::shared_ptr<T> add(std::shared_ptr<T> item) {
+        std::lock_guard lock(mutex_);
+        items_[item.get()] = item;
+        return item;
+    }
+    std::shared_ptr<T> find(const void* handle) {
+        std::lock_guard lock(mutex_);
+        auto found = items_.find(handle);
+        return found == items_.end() ? nullptr : found->second;
+    }
+    std::shared_ptr<T> take(const void* handle) {
+        std::lock_guard lock(mutex_);
+        auto found = items_.find(handle);
+        if (found == items_.end()) return nullptr;
+        auto item = found->second;
+        items_.erase(found);
+        return item;
+    }
+    std::vector<std::shared_ptr<T>> of(const Context* context) {
+        std::lock_guard lock(mutex_);
+        std::vector<std::shared_ptr<T>> found;
+        for (auto& [handle, item] : items_)
+            if (item->context == context) found.push_back(item);
+        return found;
+    }
+
+private:
+    std::mutex mutex_;
+    std::unordered_map<const void*, std::shared_ptr<T>> items_;
+};
+
+using Work = std::function<void()>;
+
+// A graph being recorded; streams that joined it append to it. Capture order is a valid execution order.
+struct Capture {
+    std::vector<Work> nodes;
+    Stream* origin;
+    std::thread::id owner;
+    bool invalid = false;
+    std::set<Stream*> unjoined;
+};
+
+// One queue and one thread; work runs in order. Work of different streams runs at the same time.
+struct Stream {
+    Stream(Context* owner, bool blocksOnLegacy);
+    ~Stream();
+    // Queues work and returns its number.
+    uint64_t submit(Work work);
+    void waitFor(uint64_t number);
+    uint64_t submitted();
+    bool idle();
+
+    Context* const context;
+    const bool blocking;
+    std::shared_ptr<Capture> capture;
+
+private:
+    void serve();
+
+    std::mutex mutex_;
+    std::condition_variable wake_, done_;
+    std::deque<Work> queue_;
+    uint64_t submitted_ = 0, finished_ = 0;
+    bool stop_ = false;
+    std::thread thread_;
+};
+
+struct Event {
+    Context* context = nullptr;
+    bool timing = true;
+    std::mutex mutex;
+    std::condition_variable reached;
+    uint64_t recorded = 0, completed = 0;
+    double seconds = 0;
+    std::weak_ptr<Capture> capture;
+    std::set<Stream*> capturedStreams;
+};
+
+struct Function;
+
+struct Module {
+    Context* context = nullptr;
+    void* image = nullptr;
+    int file = -1;
+    std::unordered_map<std::string, std::shared_ptr<Function>> functions;
+    ~Module();
+};
+
+struct Function {
+    Context* context = nullptr;
+    KernelCode code;
+    std::vector<uint32_t> parameterBytes;
+    int dynamicBytesMost = 48 * 1024;
+};
+
+struct Graph {
+    Context* context = nullptr;
+    std::vector<Work> nodes;
+};
+
+struct Context {
+    explicit Context(int device_) : device(device_) {}
+    const int device;
+    int references = 0;
+    FaultSlot faults;
+    std::shared_ptr<Stream> legacy;
+    DeviceMemory& memory() const { return deviceMemory(device); }
+};
+
+Context& primaryContext(int device);
+Context* currentContext();
+Registry<Stream>& streams();
+Registry<Event>& events();
+Registry<Module>& modules();
+Registry<Function>& functions();
+Registry<Graph>& graphs();
+
+constexpr int DynamicBytesOptIn = 166912;  // 163 KiB, as on compute capability 8.0
+constexpr int Multiprocessors = 2;
+
+// A failure with its text; the text is what softGetLastErrorText gives.
+int fail(Status status, const std::string& text);
+// Success or the fault that the context already has.
+int sticky(Context& context);
+// The usual head of an entry point: a current context without a fault, or the status to return.
+int enter(Context*& context);
+// As enter, and not while this thread captures: what a graph cannot hold.
+int enterOutsideCapture(Context*& context, const char* call);
+// The stream behind a handle (null: the legacy stream), or null after fail().
+std::shared_ptr<Stream> streamOf(Context& context, void* handle, int& status);
+// Runs work in stream order, or records it when the stream captures. Work is skipped once the context has a fault.
+int enqueue(Stream& stream, Work work);
+int synchronize(Context& context);
+
+}  // namespace soft

@@ -1,0 +1,246 @@
+// Streams: a queue and a thread each, the legacy stream's implicit order, and capture.
+#include "driver/cuda.h"
+
+namespace soft {
+
+namespace {
+
+std::mutex capturesMutex;
+std::vector<std::shared_ptr<Capture>> captures;
+
+}  // namespace
+
+Stream::Stream(Context* owner, bool blocksOnLegacy)
+    : context(owner), blocking(blocksOnLegacy), thread_([this] { serve(); }) {}
+
+Stream::~Stream() {
+    {
+        std::lock_guard lock(mutex_);
+        stop_ = true;
+    }
+    wake_.notify_all();
+    thread_.join();
+}
+
+uint64_t Stream::submit(Work work) {
+    std::lock_guard lock(mutex_);
+    queue_.push_back(std::move(work));
+    wake_.notify_all();
+    return ++submitted_;
+}
+
+void Stream::waitFor(uint64_t number) {
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, [&] { return finished_ >= number; });
+}
+
+uint64_t Stream::submitted() {
+    std::lock_guard lock(mutex_);
+    return submitted_;
+}
+
+bool Stream::idle() {
+    std::lock_guard lock(mutex_);
+    return finished_ == submitted_;
+}
+
+void Stream::serve() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+        wake_.wait(lock, [this] { return stop_ || !queue_.empty(); });
+        if (queue_.empty()) return;
+        Work work = std::move(queue_.front());
+        queue_.pop_front();
+        lock.unlock();
+        work();
+        work = nullptr;
+        lock.lock();
+        finished_++;
+        done_.notify_all();
+    }
+}
+
+int enterOutsideCapture(Context*& context, const char* call) {
+    if (int status = enter(context)) return status;
+    std::lock_guard lock(capturesMutex);
+    for (auto& capture : captures) {
+        if (capture->owner != std::this_thread::get_id()) continue;
+        capture->invalid = true;
+        return fail(StreamCaptureUnsupported, format("%s is not permitted while this thread captures a graph", call));
+    }
+    return Success;
+}
+
+std::shared_ptr<Stream> streamOf(Context& context, void* handle, int& status) {
+    auto stream = handle ? streams().find(handle) : context.legacy;
+    status = Success;
+    if (!stream) status = fail(InvalidHandle, format("%p is not a stream, or one that was destroyed", handle));
+    else if (stream->context != &context)
+        status = fail(InvalidHandle, format("a stream of device %d used with the context of device %d", stream->context->device,
+                                            context.device));
+    return status ? nullptr : stream;
+}
+
+int enqueue(Stream& stream, Work work) {
+    Context* context = stream.context;
+    Work guarded = [context, inner = std::move(work)] {
+        if (!context->faults.raised()) inner();
+    };
+    if (stream.capture) {
+        if (stream.capture->invalid) return fail(StreamCaptureInvalidated, "the capture failed earlier");
+        stream.capture->nodes.push_back(std::move(guarded));
+        if (&stream != stream.capture->origin) stream.capture->unjoined.insert(&stream);
+        return Success;
+    }
+    // The legacy stream and the streams that block on it wait for each other's earlier work.
+    std::vector<std::pair<std::shared_ptr<Stream>, uint64_t>> before;
+    if (&stream == context->legacy.get()) {
+        for (auto& other : streams().of(context))
+            if (other->blocking && other.get() != &stream && !other->idle()) before.emplace_back(other, other->submitted());
+    } else if (stream.blocking && !context->legacy->idle()) {
+        before.emplace_back(context->legacy, context->legacy->submitted());
+    }
+    if (before.empty()) {
+        stream.submit(std::move(guarded));
+    } else {
+        stream.submit([before = std::move(before), guarded = std::move(guarded)]() mutable {
+            for (auto& [other, number] : before) other->waitFor(number);
+            before.clear();
+            guarded();
+        });
+    }
+    return Success;
+}
+
+}  // namespace soft
+
+using namespace soft;
+
+namespace {
+constexpr unsigned NonBlocking = 1;
+}
+
+EXPORT int cuStreamCreateWithPriority(void** handle, unsigned flags, int) {
+    Context* context;
+    if (int status = enter(context)) return status;
+    if (flags > NonBlocking) return fail(InvalidValue, format("cuStreamCreateWithPriority: flags %u", flags));
+    *handle = streams().add(std::make_shared<Stream>(context, flags != NonBlocking)).get();
+    return Success;
+}
+
+EXPORT int cuStreamCreate(void** handle, unsigned flags) { return cuStreamCreateWithPriority(handle, flags, 0); }
+
+EXPORT int cuStreamDestroy_v2(void* handle) {
+    auto stream = streams().find(handle);
+    if (!stream || stream == stream->context->legacy)
+        return fail(InvalidHandle, format("cuStreamDestroy: %p is not a stream, or one that was destroyed", handle));
+    streams().take(handle);
+    stream->waitFor(stream->submitted());
+    return Success;
+}
+
+EXPORT int cuStreamSynchronize(void* handle) {
+    Context* context;
+    if (int status = enter(context)) return status;
+    int status;
+    auto stream = streamOf(*context, handle, status);
+    if (!stream) return status;
+    if (stream->capture) {
+        stream->capture->invalid = true;
+        return fail(StreamCaptureUnsupported, "cuStreamSynchronize is not permitted on a capturing stream");
+    }
+    stream->waitFor(stream->submitted());
+    return sticky(*context);
+}
+
+EXPORT int cuStreamQuery(void* handle) {
+    Context* context;
+    if (int status = enter(context)) return status;
+    int status;
+    auto stream = streamOf(*context, handle, status);
+    if (!stream) return status;
+    return stream->idle() ? int(Success) : fail(NotReady, "the stream has work left");
+}
+
+EXPORT int cuLaunchHostFunc(void* handle, void (*function)(void*), void* data) {
+    Context* context;
+    if (int status = enter(context)) return status;
+    int status;
+    auto stream = streamOf(*context, handle, status);
+    return stream ? enqueue(*stream, [function, data] { function(data); }) : status;
+}
+
+EXPORT int cuStreamBeginCapture_v2(void* handle, int) {
+    Context* context;
+    if (int status = enter(context)) return status;
+    int status;
+    auto stream = streamOf(*context, handle, status);
+    if (!stream) return status;
+    if (stream == context->legacy) return fail(StreamCaptureUnsupported, "the legacy stream cannot be captured");
+    if (stream->capture) return fail(IllegalState, "the stream is already capturing");
+    auto capture = std::make_shared<Capture>();
+    capture->origin = stream.get();
+    capture->owner = std::this_thread::get_id();
+    stream->capture = capture;
+    std::lock_guard lock(capturesMutex);
+    captures.push_back(capture);
+    return Success;
+}
+
+EXPORT int cuStreamEndCapture(void* handle, void** graph) {
+    *graph = nullptr;
+    Context* context;
+    if (int status = enter(context)) return status;
+    int status;
+    auto stream = streamOf(*context, handle, status);
+    if (!stream) return status;
+    auto capture = stream->capture;
+    if (!capture || capture->origin != stream.get())
+        return fail(StreamCaptureUnmatched, "cuStreamEndCapture: the capture did not begin on this stream");
+    if (capture->owner != std::this_thread::get_id())
+        return fail(StreamCaptureWrongThread, "cuStreamEndCapture: the capture began on another thread");
+    {
+        std::lock_guard lock(capturesMutex);
+        std::erase(captures, capture);
+    }
+    for (auto& other : streams().of(context))
+        if (other->capture == capture) other->capture.reset();
+    if (capture->invalid) return fail(StreamCaptureInvalidated, "the capture failed: a call that a graph cannot hold came between");
+    if (!capture->unjoined.empty())
+        return fail(StreamCaptureUnjoined, format("%zu streams joined the capture and were not joined back by an event",
+                                                  capture->unjoined.size()));
+    auto made = std::make_shared<Graph>();
+    made->context = context;
+    made->nodes = std::move(capture->nodes);
+    *graph = graphs().add(made).get();
+    return Success;
+}
+
+EXPORT int cuStreamIsCapturing(void* handle, int* capturing) {
+    Context* context;
+    if (int status = enter(context)) return status;
+    int status;
+    auto stream = streamOf(*context, handle, status);
+    if (!stream) return status;
+    *capturing = !stream->capture ? 0 : stream->capture->invalid ? 2 : 1;
+    return Success;
+}
+
+// cuBLASLt look-alike: work in stream order, with a fault as result.
+EXPORT int softEnqueue(void* handle, std::function<Fault()> work) {
+    Context* context;
+    if (int status = enter(context)) return status;
+    int status;
+    auto stream = streamOf(*context, handle, status);
+    if (!stream) return status;
+    return enqueue(*stream, [context, work = std::move(work)] {
+        const Fault fault = work();
+        if (fault.status) context->faults.set(fault.status, fault.text);
+    });
+}
+
+EXPORT Fault softCheckRange(int device, uintptr_t address, size_t bytes, bool write, const char* what) {
+    return checkRange(device, address, bytes, write, what);
+}
+EXPORT void softMarkWritten(uintptr_t address, size_t bytes) { markWritten(address, bytes); }
+EXPORT int softCurrentDevice() { return currentContext() ? currentContext()->device : -1; }
