@@ -2,6 +2,7 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using OrionNative.Engine.Run;
+using OrionNative.Engine.Training;
 
 namespace OrionNative.Engine.Cli;
 
@@ -24,6 +25,9 @@ static class Program
 
     static IEnumerable<Command> Commands() =>
     [
+        TrainCommand.Create(),
+        EvalCommand.Create(),
+        GenerateCommand.Create(),
         DoctorCommand.Create(),
     ];
 
@@ -36,6 +40,10 @@ static class Program
         catch (ConfigurationException error)
         {
             return Fail(ExitStatus.Usage, error.Message);
+        }
+        catch (NonFiniteException error)
+        {
+            return Fail(ExitStatus.Failed, error.Message);
         }
         catch (OperationCanceledException)
         {

@@ -124,7 +124,7 @@ public sealed record RunConfig
     /// <summary>Seed of the weights and of the order of the samples.</summary>
     public long Seed { get; init; } = 1;
 
-    /// <summary>"cpu", "cuda:0", "softcuda:0".</summary>
+    /// <summary>Where to compute.</summary>
     public string Device { get; init; } = "cpu";
 
     /// <summary>CPU threads; 0 takes every processor.</summary>

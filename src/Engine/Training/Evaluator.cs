@@ -37,12 +37,18 @@ sealed class Evaluator : IDisposable
     }
 
     /// <summary>Evaluates all windows, or the first <paramref name="limit"/> of them.</summary>
-    public EvaluationResult Evaluate(TokenWindows windows, long limit = long.MaxValue)
+    /// <param name="windows">The text.</param>
+    /// <param name="limit">Windows at most.</param>
+    /// <param name="progress">Told the windows done.</param>
+    /// <param name="interrupt">Stops between batches.</param>
+    public EvaluationResult Evaluate(
+        TokenWindows windows, long limit = long.MaxValue, Action<long>? progress = null, CancellationToken interrupt = default)
     {
         long count = Math.Min(windows.Count, limit);
         double sum = 0;
         for (long first = 0; first < count; first += _sequences)
         {
+            interrupt.ThrowIfCancellationRequested();
             int batch = (int)Math.Min(_sequences, count - first);
             for (int i = 0; i < batch; i++)
             {
@@ -50,6 +56,7 @@ sealed class Evaluator : IDisposable
             }
 
             sum += _chain.Evaluate(_inputs.AsSpan(0, batch * _tokens), _targets.AsSpan(0, batch * _tokens), _tokens);
+            progress?.Invoke(first + batch);
         }
 
         return new EvaluationResult(sum / (count * _tokens), count * _tokens);

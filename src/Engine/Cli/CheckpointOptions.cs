@@ -1,0 +1,31 @@
+// The flags that name a checkpoint and a device, shared by eval and generate.
+using System.CommandLine;
+using OrionNative.Engine.Hosting;
+using OrionNative.Engine.Run;
+
+namespace OrionNative.Engine.Cli;
+
+sealed class CheckpointOptions
+{
+    readonly Option<string> _checkpoint = new("--checkpoint") { Description = "checkpoint folder, or run directory for its newest", HelpName = "directory", Required = true };
+    readonly Option<string> _device = new("--device") { Description = "where to compute: cpu", DefaultValueFactory = _ => "cpu" };
+    readonly Option<int> _threads = new("--threads") { Description = "CPU threads; 0: every processor" };
+
+    public CheckpointOptions(Command command)
+    {
+        command.Add(_checkpoint);
+        command.Add(_device);
+        command.Add(_threads);
+    }
+
+    public LoadedModel Open(ParseResult parsed)
+    {
+        string path = parsed.GetRequiredValue(_checkpoint);
+        if (!Directory.Exists(path))
+        {
+            throw new ConfigurationException($"checkpoint '{path}' does not exist");
+        }
+
+        return new LoadedModel(path, Devices.Open(parsed.GetRequiredValue(_device), parsed.GetValue(_threads)));
+    }
+}

@@ -1,0 +1,66 @@
+// train: one run. The flags are the settings of run.yaml; --resume goes on where a run stopped, with the settings it had.
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json.Nodes;
+using OrionNative.Engine.Dashboard;
+using OrionNative.Engine.Hosting;
+using OrionNative.Engine.Run;
+
+namespace OrionNative.Engine.Cli;
+
+static class TrainCommand
+{
+    public static Command Create()
+    {
+        ExampleCommand command = new("train", "Train a model on text.",
+            "train --data book.txt",
+            "train --data 'corpus/**/*.txt' --model 30m --tokenizer tokenizer.json --steps 2000 --lr 6e-4 --out runs/books",
+            "train --config run.yaml --steps 500",
+            "train --resume runs/books --steps 4000");
+        RunOptions options = new(command);
+        Option<string> resume = new("--resume") { Description = "go on with the run in this directory, from its newest checkpoint", HelpName = "directory" };
+        Option<bool> json = CommandOutput.JsonOption();
+        command.Add(resume);
+        command.Add(json);
+        command.SetAction(parsed => Train(parsed, options, parsed.GetValue(resume), new CommandOutput(parsed.GetValue(json))));
+        return command;
+    }
+
+    static int Train(ParseResult parsed, RunOptions options, string? resume, CommandOutput output)
+    {
+        RunConfig start = resume is null ? new RunConfig() : RunDirectory.ReadConfig(resume);
+        ResolvedRun run = ResolvedRun.From(options.Read(parsed, start));
+        using Interrupt interrupt = new(output.Text, "stopping after this step; once more ends at once");
+        using TrainingRun training = new(run, resume, TimeProvider.System, output.Text);
+        using ITrainingView view = output.IsTerminal
+            ? new TerminalTrainingView(output.Text, TimeProvider.System)
+            : new PlainTrainingView(output.Text, TimeProvider.System);
+        TrainingOutcome outcome = training.Train(view, interrupt.Token);
+        Report(outcome, output);
+        return outcome.Interrupted ? ExitStatus.Interrupted : ExitStatus.Done;
+    }
+
+    static void Report(TrainingOutcome outcome, CommandOutput output)
+    {
+        if (outcome.EvalLoss is { } evalLoss)
+        {
+            output.Text.WriteLine(string.Create(CultureInfo.InvariantCulture, $"evaluation loss {evalLoss:F4}"));
+        }
+
+        output.Text.WriteLine($"checkpoint {outcome.Checkpoint}");
+        output.Text.WriteLine(outcome.Interrupted
+            ? $"interrupted at step {outcome.Step}; go on with: orion-engine train --resume {outcome.Directory}"
+            : $"done; try: orion-engine generate --checkpoint {outcome.Directory} --prompt \"...\"");
+        output.Result(new JsonObject
+        {
+            ["directory"] = outcome.Directory,
+            ["checkpoint"] = outcome.Checkpoint,
+            ["step"] = outcome.Step,
+            ["loss"] = double.IsFinite(outcome.Loss) ? outcome.Loss : null,
+            ["evalLoss"] = outcome.EvalLoss,
+            ["tokensPerSecond"] = outcome.TokensPerSecond,
+            ["mfu"] = double.IsFinite(outcome.Mfu) ? outcome.Mfu : null,
+            ["interrupted"] = outcome.Interrupted,
+        });
+    }
+}

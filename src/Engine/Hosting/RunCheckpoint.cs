@@ -1,0 +1,82 @@
+// Between a trainer's state and the files of a checkpoint: weights and optimizer state go into one file pair per layer
+// group, and come back by name, whatever the cut was. What is loaded is checked in full before the first value is written.
+using System.Runtime.InteropServices;
+using System.Text.Json.Nodes;
+using OrionNative.Engine.Checkpoint;
+using OrionNative.Engine.Model;
+using OrionNative.Engine.Run;
+using OrionNative.Engine.Training;
+
+namespace OrionNative.Engine.Hosting;
+
+static class RunCheckpoint
+{
+    const string TokenizerFile = "tokenizer.json";
+
+    /// <summary>Saves and returns the checkpoint's folder.</summary>
+    /// <exception cref="IOException">The disk is full or failed; what was saved before is untouched.</exception>
+    public static string Save(CheckpointStore store, ResolvedRun run, Trainer trainer)
+    {
+        CheckpointState state = new()
+        {
+            Step = trainer.StepsDone,
+            Tokens = trainer.StepsDone * run.Config.TokensPerStep,
+            Seeds = new Dictionary<string, ulong> { ["run"] = (ulong)run.Config.Seed },
+            TokenizerHash = run.Tokenizer.Hash,
+            Optimizer = run.Config.Optimizer.ToString().ToLowerInvariant(),
+            Model = ModelConfigJson.Write(run.Model),
+            Layout = new JsonObject { ["stages"] = run.Config.Stages, ["replicas"] = run.Config.Replicas, ["wire"] = run.Config.Wire.ToString() },
+        };
+        TensorGroup[] groups =
+        [
+            .. trainer.State.GroupBy(GroupOf).Select(group => new TensorGroup(group.Key, [.. group.Select(Source)])),
+        ];
+        return store.Save(state, groups, new Dictionary<string, byte[]> { [TokenizerFile] = run.Tokenizer.ToJson() });
+    }
+
+    /// <summary>Loads weights and optimizer state and sets the step.</summary>
+    /// <exception cref="InvalidDataException">The checkpoint is of another model, optimizer or tokenizer, or not whole.</exception>
+    public static void Load(CheckpointReader checkpoint, ResolvedRun run, Trainer trainer)
+    {
+        checkpoint.RequireTokenizer(run.Tokenizer.Hash);
+        string optimizer = run.Config.Optimizer.ToString().ToLowerInvariant();
+        if (checkpoint.State.Optimizer != optimizer)
+        {
+            throw new InvalidDataException($"Checkpoint {checkpoint.Folder} holds the state of {checkpoint.State.Optimizer}, the run uses {optimizer}. Resume with --optimizer {checkpoint.State.Optimizer}.");
+        }
+
+        LoadTensors(checkpoint, trainer.State);
+        trainer.StepsDone = checkpoint.State.Step;
+    }
+
+    /// <summary>Loads weights only: evaluation, generation.</summary>
+    public static void LoadWeights(CheckpointReader checkpoint, ParameterSet parameters) =>
+        LoadTensors(checkpoint, StateTensor.All(parameters, null));
+
+    static void LoadTensors(CheckpointReader checkpoint, IEnumerable<StateTensor> tensors)
+    {
+        (StateTensor Tensor, TensorView View)[] all =
+            [.. tensors.Select(tensor => (tensor, checkpoint.Tensor(tensor.Name, TensorType.F32, Shape(tensor))))];
+        foreach ((StateTensor tensor, TensorView view) in all)
+        {
+            tensor.Write(0, view.Elements<float>());
+        }
+    }
+
+    static TensorSource Source(StateTensor tensor) =>
+        new(tensor.Name, TensorType.F32, Shape(tensor), (offset, bytes) => tensor.Read(offset / sizeof(float), MemoryMarshal.Cast<byte, float>(bytes)));
+
+    static long[] Shape(StateTensor tensor) => tensor.IsVector ? [tensor.Columns] : [tensor.Rows, tensor.Columns];
+
+    /// <summary>The group of a tensor: embedding, one layer, head; optimizer state beside it.</summary>
+    static string GroupOf(StateTensor tensor)
+    {
+        const string layers = "model.layers.";
+        int at = tensor.Name.IndexOf(layers, StringComparison.Ordinal);
+        string group =
+            at >= 0 ? GroupNames.Layer(int.Parse(tensor.Name.AsSpan(at + layers.Length, tensor.Name.IndexOf('.', at + layers.Length) - at - layers.Length)))
+            : tensor.Name.EndsWith("model.embed_tokens.weight", StringComparison.Ordinal) ? GroupNames.Embedding
+            : GroupNames.Head;
+        return tensor.IsWeight ? group : GroupNames.OptimizerOf(group);
+    }
+}

@@ -1,0 +1,61 @@
+using OrionNative.EndToEnd.Tests.Support;
+
+namespace OrionNative.EndToEnd.Tests;
+
+public sealed class CommandLineTests : IDisposable
+{
+    readonly TemporaryFolder _folder = new();
+
+    EngineResult Run(params string[] arguments) => EngineProcess.Run(_folder.Path, arguments);
+
+    [Fact]
+    public void Help_EveryCommand_HasADescriptionAndExamples()
+    {
+        string help = Run("--help").Succeeded().Output;
+        string[] commands = [.. help[help.IndexOf("Commands:", StringComparison.Ordinal)..].Split('\n').Skip(1)
+            .Where(line => line.StartsWith("  ", StringComparison.Ordinal) && line.Length > 3 && line[2] != ' ')
+            .Select(line => line.Trim().Split(' ')[0])];
+        Assert.Contains("train", commands);
+        Parallel.ForEach(commands, new ParallelOptions { MaxDegreeOfParallelism = 2 }, command =>
+            Assert.Contains("Examples:", Run(command, "--help").Succeeded().Output));
+    }
+
+    [Theory]
+    [InlineData("trian", "unknown command 'trian'; did you mean 'train'?")]
+    [InlineData("train --step 3", "unknown option '--step'; did you mean '--steps'?")]
+    [InlineData("train --data absent.txt", "absent.txt")]
+    [InlineData("train --data text.txt --model tinny", "model 'tinny' is neither a preset")]
+    [InlineData("train --data text.txt --model bad.yaml", "query-heads 3 do not divide the width 64")]
+    [InlineData("train --data text.txt --sequence 9999", "sequence 9999 is longer than the context 512 of model 'tiny'")]
+    [InlineData("train --data text.txt --stages 9", "9 stages cannot share 4 blocks")]
+    [InlineData("train --data text.txt --steps ten", "steps 'ten' is not a whole number")]
+    [InlineData("train --data text.txt --device gpu", "device 'gpu'")]
+    [InlineData("train --data text.txt --config unknown.yaml", "unknown key 'stepps'; did you mean 'steps'?")]
+    [InlineData("train", "no data")]
+    [InlineData("eval --checkpoint absent --data text.txt", "absent")]
+    public void BadInput_OnTheCommandLine_IsOneSentenceAndStatus2(string line, string expected)
+    {
+        _folder.File("text.txt", string.Concat(Enumerable.Repeat("to be or not to be, that is the question.\n", 200)));
+        _folder.File("bad.yaml", "width: 64\nquery-heads: 3\nkv-heads: 3\n");
+        _folder.File("unknown.yaml", "stepps: 3\n");
+        EngineResult result = Run(line.Split(' '));
+        Assert.Contains(expected, result.Error);
+        Assert.DoesNotContain("   at ", result.Error);
+        Assert.Equal(2, result.Status);
+    }
+
+    [Theory]
+    [InlineData("train --data empty.txt", "empty.txt")]
+    [InlineData("train --data short.txt --sequence 64", "too few for one window of 64")]
+    public void BadInput_InTheData_NamesTheFile(string line, string expected)
+    {
+        _folder.File("empty.txt", "");
+        _folder.File("short.txt", "short");
+        EngineResult result = Run(line.Split(' '));
+        Assert.Contains(expected, result.Error);
+        Assert.DoesNotContain("   at ", result.Error);
+        Assert.NotEqual(0, result.Status);
+    }
+
+    public void Dispose() => _folder.Dispose();
+}

@@ -1,0 +1,58 @@
+// Runs orion-engine as an operator does: a child process with arguments, its two outputs and its exit status.
+using System.Diagnostics;
+using System.Text.Json.Nodes;
+
+namespace OrionNative.EndToEnd.Tests.Support;
+
+sealed record EngineResult(int Status, string Output, string Error)
+{
+    public JsonObject Json => JsonNode.Parse(Output)!.AsObject();
+
+    public EngineResult Succeeded()
+    {
+        Assert.True(Status == 0, $"status {Status}\n{Error}\n{Output}");
+        return this;
+    }
+}
+
+static class EngineProcess
+{
+    static readonly string _engine = Path.Combine(AppContext.BaseDirectory, "orion-engine.dll");
+
+    public static EngineResult Run(string workingDirectory, params string[] arguments)
+    {
+        using Process process = Start(workingDirectory, arguments);
+        Task<string> output = process.StandardOutput.ReadToEndAsync();
+        Task<string> error = process.StandardError.ReadToEndAsync();
+        if (!process.WaitForExit(TimeSpan.FromMinutes(3)))
+        {
+            process.Kill(entireProcessTree: true);
+            throw new TimeoutException($"orion-engine {string.Join(' ', arguments)} did not end within 3 minutes\n{error.Result}");
+        }
+
+        return new EngineResult(process.ExitCode, output.Result, error.Result);
+    }
+
+    public static Process Start(string workingDirectory, params string[] arguments) =>
+        Process.Start(new ProcessStartInfo("dotnet", [_engine, .. arguments])
+        {
+            WorkingDirectory = workingDirectory,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        })!;
+}
+
+/// <summary>A folder that is gone afterwards.</summary>
+sealed class TemporaryFolder : IDisposable
+{
+    public string Path { get; } = Directory.CreateTempSubdirectory("orion-test-").FullName;
+
+    public string File(string name, string text)
+    {
+        string path = System.IO.Path.Combine(Path, name);
+        System.IO.File.WriteAllText(path, text);
+        return path;
+    }
+
+    public void Dispose() => Directory.Delete(Path, recursive: true);
+}
