@@ -134,7 +134,10 @@ sealed class Workbench : IDisposable
         for (int i = 0; i < all.Length; i++)
         {
             bool inside = i < tensor.Rows * strideBytes && i % strideBytes < rowBytes;
-            Assert.True(inside || all[i] == Mark, $"{tensor} was written beyond its columns or its end, at byte {i}");
+            if (!inside && all[i] != Mark)
+            {
+                Assert.Fail($"{tensor} was written beyond its columns or its end, at byte {i}");
+            }
         }
     }
 

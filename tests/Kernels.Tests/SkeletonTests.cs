@@ -1,7 +1,0 @@
-namespace OrionNative.Kernels.Tests;
-
-public class SkeletonTests
-{
-    [Fact]
-    public void TestProject_Runs() => Assert.Equal(4, 2 + 2);
-}
