@@ -1,2 +1,20 @@
-// Measurements, each beside its peer. One suite a file; `./orion perf` lists them.
-Console.WriteLine("no suite yet");
+// Measurements, each beside its peer. One suite a file; `./orion perf` lists them, `./orion perf NAME …` runs one.
+using OrionNative.Bench;
+
+Suite[] suites =
+[
+    new("elementwise", "memory-bound operations against the copy bandwidth", ElementwiseSuite.Run),
+];
+Suite? chosen = args.Length > 0 ? Array.Find(suites, suite => suite.Name == args[0]) : null;
+if (chosen != null)
+{
+    return chosen.Run(args[1..]);
+}
+
+Console.WriteLine(args.Length > 0 ? $"no suite is called '{args[0]}'; there are:" : "suites:");
+foreach (Suite suite in suites)
+{
+    Console.WriteLine($"  {suite.Name,-12} {suite.Description}");
+}
+
+return args.Length > 0 ? 2 : 0;
