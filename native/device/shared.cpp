@@ -17,7 +17,7 @@ SharedMemory::SharedMemory() : states_(MostBytes), records_(MostBytes / GranuleB
     void* at = mmap(nullptr, MostBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (at == MAP_FAILED) abort();
     bytes_ = static_cast<uint8_t*>(at);
-    for (Record& r : records_) r = {0, 0, 0, 0, Nobody, Nobody};
+    for (Record& r : records_) r = {0, 0, 0, 0, 0, Nobody, Nobody, Nobody};
 }
 
 void SharedMemory::reset(size_t dynamicBytes) {
@@ -66,15 +66,20 @@ bool SharedMemory::ordered(uint16_t other, uint16_t otherWarpInterval, const Fib
     return warp == me.warp && otherWarpInterval != warpInterval(me.warp);
 }
 
-void SharedMemory::record(size_t offset, size_t bytes, bool write, const void* caller) {
+void SharedMemory::record(size_t offset, size_t bytes, Kind kind, const void* caller) {
+    const bool write = kind != Kind::Read;
     const Fiber& me = *currentFiber();
     const uint16_t mine = static_cast<uint16_t>(me.linear);
     const uint16_t warpNow = warpInterval(me.warp);
     for (size_t g = offset / GranuleBytes; g <= (offset + bytes - 1) / GranuleBytes; g++) {
         Record& r = records_[g];
-        if (r.writeInterval == interval_ && !ordered(r.writer, r.writeWarpInterval, me))
-            raiseFault(LaunchFailed, format("race on shared memory at offset %zu: %s here, written by thread %u with no barrier "
-                                            "between", g * GranuleBytes, write ? "written" : "read", unsigned(r.writer)), caller);
+        const bool afterWrite = r.writeInterval == interval_ && !ordered(r.writer, r.writeWarpInterval, me);
+        const bool afterAtomic = kind != Kind::Atomic && r.atomicInterval == interval_ && r.atomicActor != mine;
+        if (afterWrite || afterAtomic) {
+            const std::string other = afterWrite ? format("written by thread %u", unsigned(r.writer)) : "changed by another thread's atomic";
+            raiseFault(LaunchFailed, format("race on shared memory at offset %zu: %s here, %s with no barrier between",
+                                            g * GranuleBytes, write ? "written" : "read", other.c_str()), caller);
+        }
         if (write) {
             if (r.readInterval == interval_ && !ordered(r.reader, r.readWarpInterval, me)) {
                 const std::string reader = r.reader == SeveralWarps     ? "several warps"
@@ -82,6 +87,11 @@ void SharedMemory::record(size_t offset, size_t bytes, bool write, const void* c
                                                                        : format("thread %u", unsigned(r.reader));
                 raiseFault(LaunchFailed, format("race on shared memory at offset %zu: written here, read by %s with no barrier "
                                                 "between", g * GranuleBytes, reader.c_str()), caller);
+            }
+            if (kind == Kind::Atomic) {
+                r.atomicActor = r.atomicInterval == interval_ && r.atomicActor != mine ? SeveralWarps : mine;
+                r.atomicInterval = interval_;
+                continue;
             }
             r.writeInterval = interval_;
             r.writeWarpInterval = warpNow;
@@ -103,25 +113,27 @@ void SharedMemory::record(size_t offset, size_t bytes, bool write, const void* c
 void SharedMemory::access(uintptr_t address, size_t bytes, bool write, const void* caller) {
     const size_t offset = address - base();
     checkStates(offset, bytes, write, caller);
-    record(offset, bytes, write, caller);
+    record(offset, bytes, write ? Kind::Write : Kind::Read, caller);
     if (write) memset(&states_[offset], Written, bytes);
 }
 
 void SharedMemory::atomic(uintptr_t address, size_t bytes, const void* caller) {
-    checkStates(address - base(), bytes, false, caller);
+    const size_t offset = address - base();
+    checkStates(offset, bytes, false, caller);
+    record(offset, bytes, Kind::Atomic, caller);
 }
 
 void SharedMemory::beginCopy(uintptr_t address, size_t bytes, const void* caller) {
     const size_t offset = address - base();
     checkStates(offset, bytes, true, caller);
-    record(offset, bytes, true, caller);
+    record(offset, bytes, Kind::Write, caller);
     memset(&states_[offset], CopyInFlight, bytes);
 }
 
 void SharedMemory::landCopy(uintptr_t address, size_t bytes, const void* caller) {
     const size_t offset = address - base();
     memset(&states_[offset], Written, bytes);
-    record(offset, bytes, true, caller);
+    record(offset, bytes, Kind::Write, caller);
 }
 
 }  // namespace soft

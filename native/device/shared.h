@@ -31,7 +31,7 @@ public:
 
     // An access by the running thread; raises a fault when it must not happen.
     void access(uintptr_t address, size_t bytes, bool write, const void* caller);
-    // An atomic access: bounds only, atomics on one word do not race.
+    // An atomic access: it races with plain accesses, not with other atomics.
     void atomic(uintptr_t address, size_t bytes, const void* caller);
     // cp.async: the destination is in flight from issue to landing.
     void beginCopy(uintptr_t address, size_t bytes, const void* caller);
@@ -46,10 +46,12 @@ private:
     struct Record {
         uint32_t writeInterval;
         uint32_t readInterval;
+        uint32_t atomicInterval;
         uint16_t writeWarpInterval;
         uint16_t readWarpInterval;
         uint16_t writer;
         uint16_t reader;
+        uint16_t atomicActor;
     };
 
     struct Array {
@@ -58,7 +60,8 @@ private:
     };
 
     void checkStates(size_t offset, size_t bytes, bool write, const void* caller) const;
-    void record(size_t offset, size_t bytes, bool write, const void* caller);
+    enum class Kind { Read, Write, Atomic };
+    void record(size_t offset, size_t bytes, Kind kind, const void* caller);
     bool ordered(uint16_t other, uint16_t otherWarpInterval, const Fiber& me) const;
 
     uint8_t* bytes_;

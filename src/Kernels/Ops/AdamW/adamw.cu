@@ -1,0 +1,98 @@
+// adamw: decoupled decay, arXiv:1711.05101.  g = gradient * gradient_scale
+//   m = b1*m + (1-b1)*g    v = b2*v + (1-b2)*g*g    w = w*(1 - lr*decay) - lr * (m/(1-b1^t)) / (sqrt(v/(1-b2^t)) + eps)
+// With the low word, the master weight is the fp32 whose upper half is the bf16 weight and whose lower half is the low word:
+//   exact, no rounding. Without it (adamw_stochastic) the new weight is rounded to bf16 up or down with the probability of the
+//   remainder, by bits that depend on element, step and tensor only, so replicas and launch sizes agree (arXiv:2502.20566).
+// Shapes   n elements: weight bf16, low u16, gradient, m, v fp32
+// Traffic  28 bytes per element with the low word (24 without)
+// Math     about 15 FLOP, one root and two divisions per element: bandwidth-bound
+// Goal     >= 90 % of measured copy bandwidth
+// Launch   one thread per 8 elements; what changes from step to step lies in `settings`, in device memory
+#include "ptx.cuh"
+
+struct Settings {
+    float learning_rate, beta1, beta2, epsilon, weight_decay, gradient_scale, correction1, correction2;
+    u32 step, tensor;
+};
+
+// A counter-based hash (murmur's finalizer over element, step and tensor): 16 bits that no launch geometry enters.
+__device__ __forceinline__ u32 random_16(u32 element, u32 step, u32 tensor) {
+    u32 h = element * 0x9E3779B1u ^ step * 0x85EBCA77u ^ tensor * 0xC2B2AE3Du;
+    h = (h ^ (h >> 16)) * 0x85EBCA6Bu;
+    h = (h ^ (h >> 13)) * 0xC2B2AE35u;
+    return (h ^ (h >> 16)) & 0xffffu;
+}
+
+__device__ __forceinline__ float updated(const Settings& s, float w, float gradient, float& m, float& v) {
+    const float g = gradient * s.gradient_scale;
+    m = s.beta1 * m + (1.0f - s.beta1) * g;
+    v = s.beta2 * v + (1.0f - s.beta2) * g * g;
+    return w * (1.0f - s.learning_rate * s.weight_decay) -
+           s.learning_rate * (m * s.correction1) / (sqrtf(v * s.correction2) + s.epsilon);
+}
+
+__device__ __forceinline__ void load_8_floats(const float* p, float (&f)[8]) {
+    const float4 a = *reinterpret_cast<const float4*>(p), b = *reinterpret_cast<const float4*>(p + 4);
+    f[0] = a.x, f[1] = a.y, f[2] = a.z, f[3] = a.w, f[4] = b.x, f[5] = b.y, f[6] = b.z, f[7] = b.w;
+}
+__device__ __forceinline__ void store_8_floats(float* p, const float (&f)[8]) {
+    *reinterpret_cast<float4*>(p) = make_float4(f[0], f[1], f[2], f[3]);
+    *reinterpret_cast<float4*>(p + 4) = make_float4(f[4], f[5], f[6], f[7]);
+}
+__device__ __forceinline__ void load_8_halves(const u16* p, u32 (&h)[8]) {
+    const uint4 v = *reinterpret_cast<const uint4*>(p);
+    h[0] = v.x & 0xffffu, h[1] = v.x >> 16, h[2] = v.y & 0xffffu, h[3] = v.y >> 16;
+    h[4] = v.z & 0xffffu, h[5] = v.z >> 16, h[6] = v.w & 0xffffu, h[7] = v.w >> 16;
+}
+__device__ __forceinline__ void store_8_halves(u16* p, const u32 (&h)[8]) {
+    *reinterpret_cast<uint4*>(p) = make_uint4(h[0] | h[1] << 16, h[2] | h[3] << 16, h[4] | h[5] << 16, h[6] | h[7] << 16);
+}
+
+// One element: the halves of the weight go in and come out.
+template <bool Exact>
+__device__ __forceinline__ void update(const Settings& s, long long i, u32& high, u32& low, float gradient, float& m, float& v) {
+    const u32 bits = high << 16 | (Exact ? low : 0u);
+    u32 next = __float_as_uint(updated(s, __uint_as_float(bits), gradient, m, v));
+    if (Exact) low = next & 0xffffu;
+    else next += random_16((u32)i ^ (u32)(i >> 32) * 0x27D4EB2Fu, s.step, s.tensor);
+    high = next >> 16;
+}
+
+template <bool Exact>
+__device__ __forceinline__ void step(u16* weight, u16* low, const float* gradient, float* m, float* v, const Settings* settings,
+                                     long long count) {
+    const long long first = 8 * ((long long)blockIdx.x * blockDim.x + threadIdx.x);
+    if (first >= count) return;
+    const Settings s = *settings;
+    if (count - first >= 8) {
+        u32 h[8], l[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+        float g[8], mi[8], vi[8];
+        load_8_halves(weight + first, h);
+        if (Exact) load_8_halves(low + first, l);
+        load_8_floats(gradient + first, g);
+        load_8_floats(m + first, mi);
+        load_8_floats(v + first, vi);
+        for (int j = 0; j < 8; j++) update<Exact>(s, first + j, h[j], l[j], g[j], mi[j], vi[j]);
+        store_8_halves(weight + first, h);
+        if (Exact) store_8_halves(low + first, l);
+        store_8_floats(m + first, mi);
+        store_8_floats(v + first, vi);
+        return;
+    }
+    for (long long i = first; i < count; i++) {
+        u32 h = weight[i], l = Exact ? low[i] : 0u;
+        update<Exact>(s, i, h, l, gradient[i], m[i], v[i]);
+        weight[i] = (u16)h;
+        if (Exact) low[i] = (u16)l;
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(256) adamw(u16* weight, u16* low, const float* gradient, float* m, float* v,
+                                                        const Settings* settings, long long count) {
+    step<true>(weight, low, gradient, m, v, settings, count);
+}
+
+extern "C" __global__ void __launch_bounds__(256) adamw_stochastic(u16* weight, const float* gradient, float* m, float* v,
+                                                                   const Settings* settings, long long count) {
+    step<false>(weight, nullptr, gradient, m, v, settings, count);
+}

@@ -1,0 +1,95 @@
+// The runtime compiler and its cache: errors with file and line, keys, damaged files, many writers; and the log of ptxas.
+using OrionNative.Kernels.Cuda;
+
+namespace OrionNative.Kernels.Tests.Cuda;
+
+public sealed class CompilerTests : IDisposable
+{
+    const string Good = "#include \"ptx.cuh\"\n#ifndef N\n#define N 1\n#endif\nextern \"C\" __global__ void fill(float* x) { x[threadIdx.x] = N; }\n";
+    readonly string _folder = Directory.CreateTempSubdirectory("orion-cubin").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    CudaRuntimeCompiler Compiler()
+    {
+        SoftwareCuda.SkipIfAbsent();
+        return new CudaRuntimeCompiler(CudaLibraries.Software.Nvrtc, new CubinCache(_folder));
+    }
+
+    [Fact]
+    public void SyntaxError_Message_HasFileAndLine()
+    {
+        KernelCompilationException error = Assert.Throws<KernelCompilationException>(
+            () => Compiler().CompileText("broken.cu", "#include \"ptx.cuh\"\n\nextern \"C\" __global__ void f() { undeclared = 1; }\n", "sm_80"));
+        Assert.Contains("broken.cu:3:", error.Message, StringComparison.Ordinal);
+        Assert.Contains("undeclared", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void UnknownOption_IsRefused() =>
+        Assert.Contains("--fastest", Assert.Throws<KernelCompilationException>(() => Compiler().CompileText("a.cu", Good, "sm_80", "--fastest")).Message, StringComparison.Ordinal);
+
+    [Fact]
+    public void SecondCompilation_IsReadFromDisk()
+    {
+        byte[] image = Compiler().CompileText("a.cu", Good, "sm_80").Image;
+        string file = Assert.Single(Directory.GetFiles(_folder));
+        DateTime written = File.GetLastWriteTimeUtc(file);
+        Assert.Equal(image, Compiler().CompileText("a.cu", Good, "sm_80").Image);
+        Assert.Equal(written, File.GetLastWriteTimeUtc(file));
+    }
+
+    [Fact]
+    public void SourceOptionArchitectureOrName_Changed_HasItsOwnFile()
+    {
+        Compiler().CompileText("a.cu", Good, "sm_80");
+        Compiler().CompileText("a.cu", Good + "\n", "sm_80");
+        Compiler().CompileText("a.cu", Good, "sm_90");
+        Compiler().CompileText("a.cu", Good, "sm_80", "-DN=2");
+        Compiler().CompileText("b.cu", Good, "sm_80");
+        Assert.Equal(5, Directory.GetFiles(_folder, "*.cubin").Length);
+    }
+
+    [Fact]
+    public void DamagedFile_IsCompiledAgain()
+    {
+        byte[] image = Compiler().CompileText("a.cu", Good, "sm_80").Image;
+        string file = Assert.Single(Directory.GetFiles(_folder));
+        byte[] bytes = File.ReadAllBytes(file);
+        foreach (byte[] damaged in new[] { bytes[..10], bytes[..^1], [.. bytes[..100], (byte)(bytes[100] ^ 1), .. bytes[101..]] })
+        {
+            File.WriteAllBytes(file, damaged);
+            Assert.Equal(image.Length, Compiler().CompileText("a.cu", Good, "sm_80").Image.Length);
+            Assert.Equal(bytes.Length, new FileInfo(file).Length);
+        }
+    }
+
+    [Fact]
+    public async Task ManyWriters_OneKey_LeaveOneWholeFile()
+    {
+        CubinCache cache = new(_folder);
+        byte[] image = [.. Enumerable.Range(0, 100_000).Select(i => (byte)i)];
+        await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => Task.Run(() => cache.Write("key", image, "log"), TestContext.Current.CancellationToken)));
+        Assert.True(cache.TryRead("key", out byte[] read, out string log));
+        Assert.Equal(image, read);
+        Assert.Equal("log", log);
+        Assert.Single(Directory.GetFiles(_folder));
+    }
+
+    // Lines as ptxas 11.8 and 12.4 print them.
+    [Fact]
+    public void PtxasLog_OfTwoKernels_GivesRegistersAndSpills()
+    {
+        const string Log = """
+            ptxas info    : 0 bytes gmem
+            ptxas info    : Compiling entry function 'first' for 'sm_80'
+            ptxas info    : Function properties for first
+            ptxas         .     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+            ptxas info    : Used 32 registers, 128 bytes smem, 400 bytes cmem[0]
+            ptxas info    : Compiling entry function 'second' for 'sm_80'
+            ptxas         .     8 bytes stack frame, 12 bytes spill stores, 16 bytes spill loads
+            ptxas info    : Used 255 registers
+            """;
+        Assert.Equal([new("first", 32, 0, 0, 128), new("second", 255, 12, 16, 0)], PtxasLog.Parse(Log));
+    }
+}

@@ -1,0 +1,101 @@
+// The project's own kernels with one line taken out or changed: each mutation must become a named fault. A mutation whose
+// text no longer occurs in the source fails too, so the list cannot go stale in silence.
+using OrionNative.Kernels.Cuda;
+
+namespace OrionNative.Kernels.Tests.Cuda;
+
+[Collection("softcuda")]
+public sealed class MutationTests : IDisposable
+{
+    readonly CudaContext _context;
+    readonly CudaStream _stream;
+
+    public MutationTests()
+    {
+        SoftwareCuda.SkipIfAbsent();
+        _context = CudaContext.Open("softcuda:1");
+        _stream = new CudaStream(_context);
+    }
+
+    public void Dispose()
+    {
+        _stream.Dispose();
+        _context.Reset();
+        _context.Dispose();
+    }
+
+    [Theory]
+    [InlineData("    __syncthreads();\n    if (threadIdx.x % 32 == 0) partial", "    if (threadIdx.x % 32 == 0) partial", "race on shared memory")]
+    [InlineData("partial[threadIdx.x / 32] = x;\n    __syncthreads();", "partial[threadIdx.x / 32] = x;", "never written")]
+    [InlineData("if (c >= chunks) break;\n            float g[8], a[8], b[8];\n            unpack_8(load_8(dy + row + 8 * c), g);\n            unpack_8(load_8(x + row + 8 * c), a);\n            unpack_8(load_8(w + 8 * c), b);\n            for (int j = 0; j < 8; j++) {",
+        "if (c > chunks) break;\n            float g[8], a[8], b[8];\n            unpack_8(load_8(dy + row + 8 * c), g);\n            unpack_8(load_8(x + row + 8 * c), a);\n            unpack_8(load_8(w + 8 * c), b);\n            for (int j = 0; j < 8; j++) {", "past the end of allocation")]
+    [InlineData("const int first = blockIdx.x * rows_per_block, end = min(rows, first + rows_per_block);", "const int first = blockIdx.x * rows_per_block, end = first + rows_per_block;", "past the end of allocation")]
+    public void RmsNormBackward_Mutated_IsCaught(string before, string after, string expected)
+    {
+        const int Rows = 3, Columns = 264;
+        CudaKernel kernel = Mutated("rmsnorm.cu", "rmsnorm_backward", before, after);
+        kernel.Launch(_stream, 2, 64, 0, Zeros<ushort>(Rows * Columns), Zeros<ushort>(Rows * Columns), Zeros<ushort>(Columns), Zeros<float>(Rows),
+            Zeros<ushort>(Rows * Columns), Zeros<float>(2 * Columns), Rows, Columns, 2, 0);
+        Caught("rmsnorm_backward", expected);
+    }
+
+    [Fact]
+    public void RmsNormWeightGradient_SumNotZeroed_IsCaught()
+    {
+        CudaKernel kernel = Mutated("rmsnorm.cu", "rmsnorm_weight_gradient", "dw[c] += sum", "dw[c] += sum");
+        CudaDeviceVariable<float> neverZeroed = new(_context, 8);
+        kernel.Launch(_stream, 1, 256, 0, Zeros<float>(16), neverZeroed.Address, 2, 8);
+        Caught("rmsnorm_weight_gradient", "was never written");
+    }
+
+    [Theory]
+    [InlineData("led_before[0] = 0;\n    __syncthreads();", "led_before[0] = 0;", "race on shared memory")]
+    [InlineData("matches[threadIdx.x / 32] = mine;\n        __syncthreads();", "matches[threadIdx.x / 32] = mine;", "never written")]
+    [InlineData("            }\n        }\n        __syncthreads();", "            }\n        }", "race on shared memory")]
+    [InlineData("r < rows && ids[r] == id", "r <= rows && ids[r] == id", "past the end of allocation")]
+    [InlineData("__ffs((int)left) - 1", "__ffs((int)left)", "past the end of allocation")]
+    public void EmbeddingBackward_Mutated_IsCaught(string before, string after, string expected)
+    {
+        const int Rows = 96, Columns = 512;
+        CudaKernel kernel = Mutated("embedding.cu", "embedding_backward", before, after);
+        kernel.Launch(_stream, Rows, 64, 0, Zeros<int>(Rows), Zeros<ushort>(Rows * Columns), Zeros<float>(Columns), Rows, Columns);
+        Caught("embedding_backward", expected);
+    }
+
+    [Theory]
+    [InlineData(": 0.0f;\n    __syncthreads();\n    m = maxima[0]", ": 0.0f;\n    m = maxima[0]", "never written")]
+    [InlineData("(int)threadIdx.x < tail) merge", "(int)threadIdx.x <= tail) merge", "was never written")]
+    public void CrossEntropy_Mutated_IsCaught(string before, string after, string expected)
+    {
+        const int Vocabulary = 13, Stride = 16;
+        CudaKernel kernel = Mutated("classifier.cu", "cross_entropy", before, after);
+        // The padding past the vocabulary is left as no product would write it.
+        CudaDeviceVariable<ushort> logits = new(_context, Stride);
+        logits.CopyFrom(new ushort[Vocabulary]);
+        kernel.Launch(_stream, 1, 64, 0, logits.Address, Zeros<int>(1), Zeros<float>(1), Vocabulary, Stride, 1f, 1);
+        Caught("cross_entropy", expected);
+    }
+
+    CudaKernel Mutated(string source, string kernel, string before, string after)
+    {
+        string text = KernelSources.Read(source).Replace("#include \"ptx.cuh\"", KernelSources.Read("ptx.cuh").Replace("#pragma once", "", StringComparison.Ordinal), StringComparison.Ordinal);
+        Assert.Contains(before, text, StringComparison.Ordinal);
+        string mutated = text.Replace(before, after, StringComparison.Ordinal);
+        return new CudaModule(_context, SoftwareCuda.Compiler.CompileText(source, mutated, "sm_80")).Kernel(kernel);
+    }
+
+    ulong Zeros<T>(int count)
+        where T : unmanaged
+    {
+        CudaDeviceVariable<T> variable = new(_context, count);
+        variable.ZeroAsync(_stream);
+        return variable.Address;
+    }
+
+    void Caught(string kernel, string expected)
+    {
+        CudaException error = Assert.Throws<CudaException>(_stream.Synchronize);
+        Assert.Contains($"kernel {kernel}, block (", error.Message, StringComparison.Ordinal);
+        Assert.Contains(expected, error.Message, StringComparison.Ordinal);
+    }
+}
