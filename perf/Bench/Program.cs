@@ -4,6 +4,7 @@ using OrionNative.Bench;
 Suite[] suites =
 [
     new("elementwise", "memory-bound operations against the copy bandwidth", ElementwiseSuite.Run),
+    new("quic", "QUIC over loopback: goodput, CPU per gigabyte, round trip", QuicBench.Run),
 ];
 Suite? chosen = args.Length > 0 ? Array.Find(suites, suite => suite.Name == args[0]) : null;
 if (chosen != null)

@@ -19,9 +19,9 @@ public sealed class NodeIdentity : IDisposable
     static readonly DateTimeOffset _notBefore = new(2020, 1, 1, 0, 0, 0, TimeSpan.Zero);
     static readonly DateTimeOffset _notAfter = new(9999, 12, 31, 23, 59, 59, TimeSpan.Zero);
 
-    readonly ECDsa _key;
+    readonly AsymmetricAlgorithm _key;
 
-    NodeIdentity(ECDsa key, X509Certificate2 certificate)
+    NodeIdentity(AsymmetricAlgorithm key, X509Certificate2 certificate)
     {
         _key = key;
         Certificate = certificate;
@@ -43,7 +43,7 @@ public sealed class NodeIdentity : IDisposable
     }
 
     /// <summary>An identity with a certificate of somebody's choice; tests make bad ones with it.</summary>
-    internal static NodeIdentity Of(ECDsa key, X509Certificate2 certificate) => new(key, certificate);
+    internal static NodeIdentity Of(AsymmetricAlgorithm key, X509Certificate2 certificate) => new(key, certificate);
 
     /// <summary>Loads <c>identity.pem</c> from a directory; makes both if they are missing. Throws
     /// <see cref="IdentityException"/> when the file is readable by others, damaged, or not ours.</summary>

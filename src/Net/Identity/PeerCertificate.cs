@@ -1,4 +1,4 @@
-// What a peer must show before its key counts: one X.509 certificate with an ECDSA P-256 key, self-signed, valid today.
+// What a peer must show before its key counts: one X.509 certificate with an ECDSA P-256 key, issued to itself, valid today.
 // TLS has proved by then that the peer owns the key. Everything else in the certificate is ignored: trust comes from the
 // NodeId alone, which the dialler knows beforehand and the acceptor looks up. The one shape keeps oddities of certificate
 // parsers out. The reason for a refusal is for this side's operator; on the wire it looks like any other refusal.
@@ -43,7 +43,7 @@ static class PeerCertificate
         {
             return $"the peer's certificate is valid from {certificate.NotBefore:yyyy-MM-dd} to {certificate.NotAfter:yyyy-MM-dd}; today is {now:yyyy-MM-dd}";
         }
-        if (!certificate.SubjectName.RawData.AsSpan().SequenceEqual(certificate.IssuerName.RawData)) return "the peer's certificate is not self-signed";
+        if (!certificate.SubjectName.RawData.AsSpan().SequenceEqual(certificate.IssuerName.RawData)) return "the peer's certificate is not issued to itself";
         return null;
     }
 }

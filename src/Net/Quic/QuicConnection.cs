@@ -170,6 +170,7 @@ sealed unsafe partial class QuicConnection : ITransportConnection
         if (application && error->error_code == CodeRefused) return new CloseReason(CloseKind.Refused, $"the peer refuses this node ({_endpoint.LocalNodeId.Short}); its own log has the reason");
         if (application && error->error_code == CodeProtocol) return new CloseReason(CloseKind.Protocol, "the peer says that this side broke the framing; its own log has the reason");
         if (application) return new CloseReason(CloseKind.Remote, $"the peer failed (code {error->error_code})");
+        if (error->error_code == NGTCP2_APPLICATION_ERROR) return new CloseReason(CloseKind.Refused, "the peer broke off during the handshake; its own log has the reason");
         // 0x100 + TLS alert: the peer's TLS did not like ours, a certificate most of the time.
         if (error->error_code is >= NGTCP2_CRYPTO_ERROR and <= NGTCP2_CRYPTO_ERROR + 0xff) return new CloseReason(CloseKind.Refused, $"the peer's TLS refused: {QuicTls.DescribeAlert((byte)error->error_code)}");
         return new CloseReason(CloseKind.Protocol, $"the peer closed with QUIC error 0x{error->error_code:x}");

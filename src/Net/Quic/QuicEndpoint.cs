@@ -45,7 +45,7 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
         Options = options;
         LocalNodeId = identity.Id;
         Ids = new ConnectionIds(identity.DeriveSecret("orion quic stateless reset"));
-        Tls = new QuicTls(identity);
+        Tls = new QuicTls(identity, options.IsAnonymous);
         _socket = new UdpSocket(options.Listen, options.SegmentOffload, options.Log);
         _localAddress = _socket.Address.ToEndPoint();
         _batch = new SendBatch(_socket);

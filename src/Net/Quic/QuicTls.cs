@@ -18,22 +18,27 @@ sealed unsafe class QuicTls : IDisposable
     readonly nint _credentials;
     readonly nint _priority;
 
-    public QuicTls(NodeIdentity identity)
+    public QuicTls(NodeIdentity identity, bool isAnonymous)
     {
         nint credentials, priority;
         GnuTls.ThrowIfFailed(GnuTls.gnutls_certificate_allocate_credentials(&credentials), "allocating credentials");
         _credentials = credentials;
+        if (!isAnonymous) Load(identity);
+        fixed (byte* text = Priorities) GnuTls.ThrowIfFailed(GnuTls.gnutls_priority_init(&priority, text, null), "setting priorities");
+        _priority = priority;
+    }
+
+    void Load(NodeIdentity identity)
+    {
         byte[] certificate = identity.Certificate.RawData, key = identity.ExportPrivateKey();
         fixed (byte* c = certificate, k = key)
         {
             var certificateDatum = new GnuTls.gnutls_datum_t { data = c, size = (uint)certificate.Length };
             var keyDatum = new GnuTls.gnutls_datum_t { data = k, size = (uint)key.Length };
-            int status = GnuTls.gnutls_certificate_set_x509_key_mem(credentials, &certificateDatum, &keyDatum, GnuTls.GNUTLS_X509_FMT_DER);
+            int status = GnuTls.gnutls_certificate_set_x509_key_mem(_credentials, &certificateDatum, &keyDatum, GnuTls.GNUTLS_X509_FMT_DER);
             CryptographicOperations.ZeroMemory(key);
             GnuTls.ThrowIfFailed(status, "loading this node's certificate and key");
         }
-        fixed (byte* text = Priorities) GnuTls.ThrowIfFailed(GnuTls.gnutls_priority_init(&priority, text, null), "setting priorities");
-        _priority = priority;
     }
 
     /// <summary>A session whose callbacks find their connection through <paramref name="reference"/>.</summary>

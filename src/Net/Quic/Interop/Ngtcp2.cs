@@ -20,6 +20,7 @@ static unsafe partial class Ngtcp2
     public const int NGTCP2_MIN_STATELESS_RESET_RANDLEN = 5;
     public const int NGTCP2_MAX_UDP_PAYLOAD_SIZE = 1200;
     public const ulong NGTCP2_INVALID_TOKEN = 0xb;
+    public const ulong NGTCP2_APPLICATION_ERROR = 0xc;
     public const ulong NGTCP2_CRYPTO_ERROR = 0x100;
 
     public const int NGTCP2_ERR_STREAM_DATA_BLOCKED = -208;
