@@ -12,6 +12,9 @@ sealed unsafe class QuicTestUser : ITransportUser, IDisposable
 
     static readonly byte[] _source = Pattern();
 
+    /// <summary>One period of the pattern.</summary>
+    public static ReadOnlySpan<byte> Source => _source;
+
     readonly byte* _pattern;
     readonly long[] _offered = new long[Lanes], _sent = new long[Lanes], _acknowledged = new long[Lanes], _received = new long[Lanes];
     readonly ManualResetEventSlim _changed = new();

@@ -38,7 +38,7 @@ sealed unsafe class Door(QuicEndpoint endpoint)
     {
         if ((*data & 0x80) == 0)
         {
-            Reset(data, bytes);
+            if (MayAnswer() && !IsResetOfOurs(data, bytes)) Reset(data, bytes);
             return null;
         }
         ngtcp2_version_cid version;
@@ -174,9 +174,21 @@ sealed unsafe class Door(QuicEndpoint endpoint)
             answer, AnswerBytesMax * 3, (byte)RandomNumberGenerator.GetInt32(256), id->scid, id->scidlen, id->dcid, id->dcidlen, &version, 1));
     }
 
+    // A peer that forgot a connection answers with a random id and the token of the connection at the end. ngtcp2 knows the
+    // tokens; what it does not recognise it drops. The search costs, so it is part of what MayAnswer limits.
+    bool IsResetOfOurs(byte* data, int bytes)
+    {
+        for (int i = endpoint.Connections.Count - 1; i >= 0; i--)
+        {
+            var connection = endpoint.Connections[i];
+            if (connection.IsAt(endpoint.Socket.Peer) && !endpoint.Deliver(connection, data, bytes)) return true;
+        }
+        return false;
+    }
+
     void Reset(byte* data, int bytes)
     {
-        if (bytes < ResetTriggerBytesMin || !MayAnswer()) return;
+        if (bytes < ResetTriggerBytesMin) return;
         ngtcp2_cid id;
         id.datalen = ConnectionIds.Bytes;
         new ReadOnlySpan<byte>(data + 1, ConnectionIds.Bytes).CopyTo(new Span<byte>(id.data, ConnectionIds.Bytes));

@@ -63,6 +63,8 @@ sealed unsafe partial class QuicConnection : ITransportConnection
     /// <summary>The dialler's address as limits per source count it.</summary>
     public ulong Source => _remote.Source;
 
+    public bool IsAt(in SocketAddress peer) => _remote.SameAs(peer);
+
     /// <summary>When this connection next needs the loop, in the loop's nanoseconds.</summary>
     public ulong Expiry { get; private set; } = ulong.MaxValue;
 

@@ -211,17 +211,21 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
         // A short header is one byte and our 8-byte id. A long one names its lengths and is the Door's to read.
         if (bytes <= ConnectionIds.Bytes) return;
         var connection = (*data & 0x80) == 0 ? Ids.Find(data + 1, ConnectionIds.Bytes) : _door.FindLong(data, bytes);
-        if (connection is null)
-        {
-            connection = _door.Knock(data, bytes);
-            if (connection is null) return;
-        }
+        connection ??= _door.Knock(data, bytes);
+        if (connection is not null) Deliver(connection, data, bytes);
+    }
+
+    /// <summary>Feeds one datagram of the socket's current peer to a connection; false if that ended it.</summary>
+    internal bool Deliver(QuicConnection connection, byte* data, int bytes)
+    {
         ref readonly var peer = ref _socket.Peer;
         fixed (SocketAddress* remote = &peer)
         {
             _path->remote = new ngtcp2_addr { addr = remote->Data, addrlen = remote->Length };
             var reason = connection.Receive(_path, peer, data, bytes, _now);
-            if (reason is not null) End(_connections.IndexOf(connection), reason);
+            if (reason is null) return true;
+            End(_connections.IndexOf(connection), reason);
+            return false;
         }
     }
 
