@@ -39,6 +39,7 @@ static unsafe class QuicCallbacks
         table->acked_stream_data_offset = &OnAcknowledged;
         table->stream_close = &OnStreamClose;
         table->recv_stateless_reset = &OnStatelessReset;
+        table->recv_tx_key = &OnSendKey;
         table->rand = &OnRandom;
         table->get_new_connection_id = &OnNewConnectionId;
         table->remove_connection_id = &OnRemoveConnectionId;
@@ -63,6 +64,10 @@ static unsafe class QuicCallbacks
             return connection.HandleException(e);
         }
     }
+
+    [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
+    static int OnSendKey(nint conn, int level, void* user) =>
+        level != NGTCP2_ENCRYPTION_LEVEL_1RTT || Of(user).HandleSendKey() ? 0 : NGTCP2_ERR_CALLBACK_FAILURE;
 
     [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
     static int OnReceive(nint conn, uint flags, long stream, ulong offset, byte* data, nuint bytes, void* user, void* streamUser)

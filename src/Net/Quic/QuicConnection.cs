@@ -178,6 +178,11 @@ sealed unsafe partial class QuicConnection : ITransportConnection
         return new CloseReason(CloseKind.Protocol, $"the peer closed with QUIC error 0x{error->error_code:x}");
     }
 
+    /// <summary>TLS is about to let us send. ngtcp2 1.11 asserts (and so ends the process) when it then writes to a peer whose
+    /// hello carried no QUIC transport parameters; GnuTLS lets such a hello pass, so it is stopped here.</summary>
+    public bool HandleSendKey() =>
+        ngtcp2_conn_get_remote_transport_params(Native) != null || Fail(CloseKind.Protocol, CodeProtocol, "the peer's hello carries no QUIC transport parameters");
+
     /// <summary>Both handshakes end here, before any lane opens: whose key is it, and is that peer wanted?</summary>
     public bool HandleHandshakeCompleted()
     {
@@ -248,6 +253,8 @@ sealed unsafe partial class QuicConnection : ITransportConnection
     /// <summary>Writes the CONNECTION_CLOSE that goes with a reason. Returns its length, 0 if the peer needs none.</summary>
     public int WriteClose(CloseReason reason, ngtcp2_path* path, byte* buffer, int bytes, ulong now)
     {
+        // Without the peer's parameters there is no version to write in.
+        if (ngtcp2_conn_get_remote_transport_params(Native) == null) return 0;
         ngtcp2_ccerr error = default;
         switch (reason.Kind)
         {

@@ -38,6 +38,7 @@ static unsafe partial class Ngtcp2
     public const int NGTCP2_ERR_CALLBACK_FAILURE = -502;
 
     public const int NGTCP2_CCERR_TYPE_APPLICATION = 1;
+    public const int NGTCP2_ENCRYPTION_LEVEL_1RTT = 2;
 
     public struct ngtcp2_info
     {
@@ -190,6 +191,7 @@ static unsafe partial class Ngtcp2
         [FieldOffset(30 * 8)] public nint delete_crypto_cipher_ctx;
         [FieldOffset(34 * 8)] public nint get_path_challenge_data;
         [FieldOffset(36 * 8)] public nint version_negotiation;
+        [FieldOffset(38 * 8)] public delegate* unmanaged[Cdecl]<nint, int, void*, int> recv_tx_key;
     }
 
     [LibraryImport(Library)]
@@ -224,6 +226,9 @@ static unsafe partial class Ngtcp2
 
     [LibraryImport(Library)]
     public static partial void ngtcp2_conn_set_keep_alive_timeout(nint conn, ulong timeout);
+
+    [LibraryImport(Library)]
+    public static partial void* ngtcp2_conn_get_remote_transport_params(nint conn);
 
     [LibraryImport(Library)]
     public static partial byte ngtcp2_conn_get_tls_alert(nint conn);
