@@ -1,7 +1,7 @@
 // Reads a corpus as a sequence of text segments. A .jsonl file gives one document a line, the string in a named field;
-// any other file is one document of plain bytes. A long document comes in segments of about 1 MB that are cut only where
-// a newline is followed by a printable ASCII character: no pre-tokenizer pattern joins across that place, so encoding the
-// segments one by one, on any thread, gives the tokens of the whole document.
+// any other file is one document of plain bytes. A long document comes in segments of about 1 MB that are cut only after a
+// lone newline between printable ASCII characters: no pre-tokenizer pattern joins across that place or looks beyond it, so
+// encoding the segments one by one, on any thread, gives the tokens of the whole document.
 using System.Buffers;
 using System.Text;
 using System.Text.Json;
@@ -84,16 +84,19 @@ sealed class CorpusReader
             yield return new CorpusSegment(buffer[..held], EndsDocument: true);
     }
 
-    /// <summary>The last position after a newline and before a printable ASCII character, or 0.</summary>
+    /// <summary>The last position after a newline that stands alone between printable ASCII characters, or 0. Alone,
+    /// because \s+(?!\S) takes two newlines together at the end of a text and apart before a letter.</summary>
     internal static int LastSafeCut(ReadOnlySpan<byte> text)
     {
-        for (int cut = text.Length - 1; cut > 0; cut--)
+        for (int cut = text.Length - 1; cut > 1; cut--)
         {
-            if (text[cut - 1] == (byte)'\n' && text[cut] is > (byte)' ' and <= (byte)'~')
+            if (text[cut - 1] == (byte)'\n' && IsPrintable(text[cut]) && IsPrintable(text[cut - 2]))
                 return cut;
         }
         return 0;
     }
+
+    static bool IsPrintable(byte value) => value is > (byte)' ' and <= (byte)'~';
 
     IEnumerable<CorpusSegment> ReadJsonLines(string file)
     {
