@@ -56,7 +56,14 @@ sealed class CheckpointStore
         foreach (string partial in Directory.GetDirectories(_folder, $".*{PartialMark}"))
             Directory.Delete(partial, recursive: true);
         string folder = Path.Combine(_folder, $".{StepName(step)}{PartialMark}");
-        Directory.CreateDirectory(folder);
+        try
+        {
+            Directory.CreateDirectory(folder);
+        }
+        catch (IOException error)
+        {
+            throw CheckpointWriter.Failure(step, _folder, "a folder needs a page", error);
+        }
         return new CheckpointWriter(folder, step);
     }
 
@@ -70,8 +77,16 @@ sealed class CheckpointStore
 
         string folder = FreeName(state.Step);
         writer.MoveTo(folder);
-        DurableFiles.FlushDirectory(_folder);
-        DurableFiles.Replace(_latest, Encoding.UTF8.GetBytes(Path.GetFileName(folder) + "\n"));
+        try
+        {
+            DurableFiles.FlushDirectory(_folder);
+            DurableFiles.Replace(_latest, Encoding.UTF8.GetBytes(Path.GetFileName(folder) + "\n"));
+        }
+        catch (IOException error)
+        {
+            Remove(folder);
+            throw CheckpointWriter.Failure(state.Step, _folder, "`latest` needs a page", error);
+        }
         foreach ((string old, _) in earlier.OrderByDescending(entry => entry.Serial).Skip(Keep - 1))
             Remove(old);
         return folder;

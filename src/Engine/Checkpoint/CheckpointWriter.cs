@@ -11,7 +11,7 @@ namespace OrionNative.Engine.Checkpoint;
 /// <summary>Writes files into a checkpoint in the making.</summary>
 sealed class CheckpointWriter : IDisposable
 {
-    const int DiskFull = 28; // ENOSPC
+    const int NoSpace = 28; // ENOSPC, which .NET passes on as the HResult
 
     readonly long _step;
     bool _moved;
@@ -55,17 +55,22 @@ sealed class CheckpointWriter : IDisposable
     {
         try
         {
-            // Reserving the size first finds a full disk before the first byte.
-            using var stream = new FileStream(Path.Combine(Folder, name), new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write, Share = FileShare.None, BufferSize = 0, PreallocationSize = bytes });
+            using var stream = new FileStream(Path.Combine(Folder, name), FileMode.Create, FileAccess.Write, FileShare.None, bufferSize: 0);
             string sha256 = write(stream);
             stream.Flush(flushToDisk: true);
             return new CheckpointFile(name, stream.Length, sha256);
         }
         catch (IOException error)
         {
-            string why = (error.HResult & 0xFFFF) == DiskFull ? $"the disk is full ({name} needs {bytes} bytes)" : error.Message;
-            throw new IOException($"The checkpoint of step {_step} was not saved in {Path.GetDirectoryName(Folder)}: {why}. Earlier checkpoints are untouched. Free space or name another --out, then go on with --resume.", error);
+            throw Failure(_step, Path.GetDirectoryName(Folder)!, $"{name} needs {bytes} bytes", error);
         }
+    }
+
+    /// <summary>What a failed save says.</summary>
+    public static IOException Failure(long step, string checkpoints, string need, IOException error)
+    {
+        string why = error.HResult == NoSpace ? $"the disk is full ({need})" : error.Message.TrimEnd('.');
+        return new IOException($"The checkpoint of step {step} was not saved in {checkpoints}: {why}. Earlier checkpoints are untouched. Free space or name another --out, then go on with --resume.", error);
     }
 
     /// <summary>Gives the finished folder its name.</summary>

@@ -92,9 +92,34 @@ static class GroupNames
 
     public const string Head = "head";
 
+    const string OptimizerMark = ".optimizer";
+
     /// <summary>One layer, by its index in the whole model.</summary>
     public static string Layer(int layerIndex) => $"layer-{layerIndex:D3}";
 
     /// <summary>The optimizer state that belongs to a group.</summary>
-    public static string OptimizerOf(string group) => group + ".optimizer";
+    public static string OptimizerOf(string group) => group + OptimizerMark;
+
+    /// <summary>True for a group of optimizer state.</summary>
+    public static bool IsOptimizer(string group) => group.EndsWith(OptimizerMark, StringComparison.Ordinal);
+
+    /// <summary>The group that a weight belongs to, by its Hugging Face name.</summary>
+    /// <exception cref="ArgumentException">It is not a name of this model.</exception>
+    public static string Of(string tensor)
+    {
+        const string layers = "model.layers.";
+        if (tensor.StartsWith(layers, StringComparison.Ordinal))
+        {
+            ReadOnlySpan<char> rest = tensor.AsSpan(layers.Length);
+            int dot = rest.IndexOf('.');
+            if (dot > 0 && int.TryParse(rest[..dot], out int layerIndex))
+                return Layer(layerIndex);
+        }
+        return tensor switch
+        {
+            "model.embed_tokens.weight" => Embedding,
+            "model.norm.weight" or "lm_head.weight" => Head,
+            _ => throw new ArgumentException($"'{tensor}' is not the name of a weight of this model."),
+        };
+    }
 }
