@@ -3,7 +3,6 @@
 // The data position is the step alone: SampleOrder makes every sample of step s from (seed, s, index).
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
-using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Checkpoint;
 
@@ -25,8 +24,8 @@ sealed record CheckpointState
     /// <summary>Such as <c>adamw</c> or <c>muon</c>.</summary>
     public required string Optimizer { get; init; }
 
-    /// <summary>The model's shape; eval, generate and export rebuild the model from it.</summary>
-    public required ModelConfig Model { get; init; }
+    /// <summary>The model's shape, as ModelConfigJson writes it; eval, generate and export rebuild the model from it.</summary>
+    public required JsonObject Model { get; init; }
 
     /// <summary>How the run was laid out (stages, replicas, boundaries); resuming may choose another.</summary>
     public JsonObject? Layout { get; init; }
@@ -52,6 +51,6 @@ sealed record CheckpointManifest(int Version, long Serial, CheckpointState State
     public const int CurrentVersion = 1;
 }
 
-[JsonSourceGenerationOptions(WriteIndented = true, PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, NewLine = "\n", RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true, UseStringEnumConverter = true, IgnoreReadOnlyProperties = true)]
+[JsonSourceGenerationOptions(WriteIndented = true, PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, NewLine = "\n", RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(CheckpointManifest))]
 sealed partial class CheckpointJson : JsonSerializerContext;

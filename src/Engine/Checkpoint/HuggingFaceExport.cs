@@ -21,7 +21,7 @@ static class HuggingFaceExport
     {
         if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any())
             throw new ConfigurationException($"'{folder}' is not empty. Name a new folder with --out.");
-        ModelConfig model = checkpoint.State.Model;
+        ModelConfig model = ModelConfigJson.Read(checkpoint.State.Model);
         TensorSource[] tensors = [.. Weights(checkpoint, model).Select(view => Converted(view, type))];
 
         string partial = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)) + ".partial";
@@ -35,7 +35,7 @@ static class HuggingFaceExport
                 SafetensorsWriter.Write(stream, tensors, new Dictionary<string, string> { ["format"] = "pt" });
                 stream.Flush(flushToDisk: true);
             }
-            DurableFiles.Replace(Path.Combine(partial, "config.json"), Config(checkpoint.State, type));
+            DurableFiles.Replace(Path.Combine(partial, "config.json"), Config(model, checkpoint.State.Step, type));
             if (checkpoint.Manifest.Files.Any(file => file.Name == TokenizerFile))
             {
                 DurableFiles.Replace(Path.Combine(partial, TokenizerFile), checkpoint.ReadFile(TokenizerFile));
@@ -80,9 +80,8 @@ static class HuggingFaceExport
             halves[i] = BFloat16.FromSingle(source[i]);
     }
 
-    static byte[] Config(CheckpointState state, TensorType type) => Json(json =>
+    static byte[] Config(ModelConfig model, long step, TensorType type) => Json(json =>
     {
-        ModelConfig model = state.Model;
         json.WriteStartArray("architectures");
         json.WriteStringValue("LlamaForCausalLM");
         json.WriteEndArray();
@@ -114,7 +113,7 @@ static class HuggingFaceExport
             json.WriteNumberValue(boundary);
         json.WriteEndArray();
         json.WriteNumber("bottleneck_anchor_rank", model.HasCodes ? model.AnchorRank : 0);
-        json.WriteNumber("orion_step", state.Step);
+        json.WriteNumber("orion_step", step);
     });
 
     static byte[] TokenizerConfig(ModelConfig model) => Json(json =>

@@ -28,7 +28,7 @@ public class HuggingFaceExportTests
             .Where(entry => keep?.Invoke(entry.Source.Name) ?? true)
             .GroupBy(entry => entry.Group).Select(group => new TensorGroup(group.Key, [.. group.Select(entry => entry.Source)]))];
         TensorGroup optimizer = new(GroupNames.OptimizerOf(GroupNames.Head), [Source("optimizer.m.lm_head.weight", [4], 99)]);
-        return new CheckpointStore(folder["run"]).Save(CheckpointStoreTests.State(7) with { Model = model, TokenizerHash = ByteTokenizer.Instance.Hash }, [.. groups, optimizer],
+        return new CheckpointStore(folder["run"]).Save(CheckpointStoreTests.State(7) with { Model = ModelConfigJson.Write(model), TokenizerHash = ByteTokenizer.Instance.Hash }, [.. groups, optimizer],
             new Dictionary<string, byte[]> { ["tokenizer.json"] = ByteTokenizer.Instance.ToJson() });
     }
 
@@ -95,7 +95,7 @@ public class HuggingFaceExportTests
         string saved = SaveCheckpoint(other, coded);
         string manifest = Path.Combine(saved, CheckpointManifest.FileName);
         // A checkpoint whose configuration forgot its bottleneck.
-        File.WriteAllText(manifest, File.ReadAllText(manifest).Replace("Resbm", "None", StringComparison.Ordinal));
+        File.WriteAllText(manifest, File.ReadAllText(manifest).Replace("\"resbm\"", "\"none\"", StringComparison.Ordinal));
         File.WriteAllText(Path.Combine(saved, CheckpointManifest.HashFileName), Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(manifest))) + "  manifest.json\n");
         using CheckpointReader tooMany = CheckpointReader.Open(other["run"]);
         Assert.Contains("bottleneck.", Assert.Throws<InvalidDataException>(() => HuggingFaceExport.Write(tooMany, other["hf"])).Message);
