@@ -1,0 +1,46 @@
+// What the orchestrator is told about the run, and its patience.
+using OrionNative.Engine.Run;
+
+namespace OrionNative.Engine.Control;
+
+sealed record ControlSettings
+{
+    public required string Version { get; init; }
+
+    public required string ModelHash { get; init; }
+
+    public required string TokenizerHash { get; init; }
+
+    /// <summary>S.</summary>
+    public required int StageCount { get; init; }
+
+    /// <summary>The run begins when StageCount * ReplicaCount peers have joined (or on StartAsked); more may come later.</summary>
+    public required int ReplicaCount { get; init; }
+
+    /// <summary>M: microbatches of one inner step.</summary>
+    public required int MicrobatchCount { get; init; }
+
+    public required int StepCount { get; init; }
+
+    /// <summary>What the model's parts cost and need; Bytes is what a holder must offer.</summary>
+    public required ModelCosts Model { get; init; }
+
+    /// <summary>Largest global gradient norm; 0 turns clipping off.</summary>
+    public double ClipNorm { get; init; } = 1;
+
+    /// <summary>Steps between checkpoints; 0: none but the last.</summary>
+    public int CheckpointEvery { get; init; } = 100;
+
+    /// <summary>Microbatches that a holder of stage 0 may have unfinished.</summary>
+    public required int GrantWindow { get; init; }
+
+    public TimeSpan LeaseLasts { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>How long a member whose connection broke may take to come back.</summary>
+    public TimeSpan ReconnectWithin { get; init; } = TimeSpan.FromSeconds(3);
+
+    public TimeSpan HandoverWithin { get; init; } = TimeSpan.FromSeconds(120);
+
+    /// <summary>A step that nothing was contributed to for so long (or twice the last step's time) is looked after.</summary>
+    public TimeSpan RecheckAfter { get; init; } = TimeSpan.FromSeconds(10);
+}

@@ -1,0 +1,354 @@
+// The steps: grants, contributions, reduction, commit.
+//   Running   grants flow to stage 0; contributions fill the table; covered twice somewhere -> Rebuild
+//   exact     -> Reduce (an id that grows with term and try) -> every holder says Reduced
+//   commit    norm = sqrt(sum of tensor squares, stage by stage, tensor by tensor), scale = min(1, clip/norm);
+//             durable first, then told. Peers apply and say so; the next step begins at once.
+// A holder lost during Reduce: if its sum had reached every other holder of its stage nothing is lost, else Reopen.
+using System.Collections.Immutable;
+using OrionNative.Engine.Run;
+
+namespace OrionNative.Engine.Control;
+
+sealed partial class Orchestrator
+{
+    readonly SortedDictionary<PeerId, ImmutableArray<double>> _reducedSums = [];
+    readonly HashSet<int> _checkpointStages = [];
+    double _lastScale, _lastNorm;
+    long _reduceId;
+    int _reduceTries;
+    Instant _progressAt, _stepBeganAt;
+    TimeSpan _stepLasted;
+
+    /// <summary>The members that have the state are the holders of the next step.</summary>
+    void BeginStep(Instant now)
+    {
+        if (_members.Values.Any(m => Placement.TryFind(m.Profile.Peer, out Member placed) && placed.State != m.State))
+            Publish();
+        if (_table.Step != CommittedStep + 1)
+            _table = NewTable(CommittedStep + 1);
+        (_progressAt, _stepBeganAt) = (now, now);
+        SetPhase(RunPhase.Running, "");
+        ReleaseDrained(now);
+        if (Phase == RunPhase.Running)
+            SettleStep(now);
+    }
+
+    void ResumeStep(Instant now)
+    {
+        if (CommittedStep >= _settings.StepCount)
+        {
+            SetPhase(RunPhase.Finishing, "");
+            AskForCheckpoint();
+            FinishIfApplied();
+            return;
+        }
+        (_progressAt, _stepBeganAt) = (now, now);
+        bool isUntouched = _members.Keys.All(p => !_table.HasShare(p) && _table.Outstanding(p) == 0);
+        if (isUntouched)
+        {
+            BeginHandover(now);
+            return;
+        }
+        SetPhase(RunPhase.Running, "");
+        SettleStep(now);
+    }
+
+    void BeginHandover(Instant now)
+    {
+        SetPhase(RunPhase.Handover, "");
+        foreach (PeerId peer in _members.Where(m => !m.Value.HasState).Select(m => m.Key).ToArray())
+            HandOver(peer, now);
+        SettleStep(now);
+    }
+
+    void HandOver(PeerId peer, Instant now)
+    {
+        int stage = _members[peer].Stage;
+        PeerId source = _members.FirstOrDefault(m => m.Value.Stage == stage && m.Value.HasState).Key;
+        if (!source.IsNone)
+            LoadFrom(peer, source, now);
+    }
+
+    void SettleStep(Instant now)
+    {
+        switch (Phase)
+        {
+            case RunPhase.Handover when _members.Values.All(m => m.HasState):
+                BeginStep(now);
+                break;
+            case RunPhase.Running:
+                GrantMore();
+                FinishIfCovered(now);
+                break;
+            case RunPhase.Reducing:
+                CommitIfReduced(now);
+                break;
+            case RunPhase.Finishing:
+                AskForCheckpoint();
+                FinishIfApplied();
+                break;
+            default:
+                break;
+        }
+    }
+
+    // The next microbatch goes to the holder of stage 0 that would finish it first; a slow one is not given what a fast
+    // one with a full window would still finish earlier, so no step's end waits for it.
+    void GrantMore()
+    {
+        PeerId[] holders = Placement.Routable(0);
+        var batches = new SortedDictionary<PeerId, ImmutableArray<int>.Builder>();
+        int[] outstanding = [.. holders.Select(_table.Outstanding)];
+        double[] service = [.. holders.Select(p => _members.TryGetValue(p, out MemberInfo? m) && m.ServiceNanoseconds > 0 ? m.ServiceNanoseconds : 0.0)];
+        double fastest = service.Where(s => s > 0).DefaultIfEmpty(1).Min();
+        for (int m = _table.NextUngranted(0); m >= 0; m = _table.NextUngranted(m + 1))
+        {
+            int best = -1;
+            double bestFinish = (_settings.GrantWindow + 1) * fastest;
+            for (int i = 0; i < holders.Length; i++)
+            {
+                double finish = (outstanding[i] + 1) * (service[i] > 0 ? service[i] : fastest);
+                if (outstanding[i] < _settings.GrantWindow && (finish < bestFinish || holders.Length == 1))
+                    (best, bestFinish) = (i, finish);
+            }
+            if (best < 0)
+                break;
+            outstanding[best]++;
+            _table.Grant(holders[best], m);
+            if (!batches.TryGetValue(holders[best], out ImmutableArray<int>.Builder? batch))
+                batches[holders[best]] = batch = ImmutableArray.CreateBuilder<int>();
+            batch.Add(m);
+        }
+        foreach ((PeerId peer, ImmutableArray<int>.Builder batch) in batches)
+            Send(peer, new OrchestratorMessage.Grant(_table.Step, batch.Max(_table.AttemptOf), batch.ToImmutable()));
+    }
+
+    void Contribute(MemberInfo member, PeerMessage.Contributed contributed, Instant now)
+    {
+        if (!member.HasState || contributed.Step != _table.Step)
+            return;
+        if (!_table.TryContribute(member.Profile.Peer, member.Stage, contributed.Generation, contributed.Microbatch, contributed.Loss))
+            return;
+        _progressAt = now;
+        Settle(now);
+    }
+
+    void TakeReport(MemberInfo member, StepReport report, Instant now)
+    {
+        PeerId peer = member.Profile.Peer;
+        bool wasLoading = !member.HasState;
+        if (wasLoading && Phase is not (RunPhase.Loading or RunPhase.Handover or RunPhase.Recovering))
+            return;
+        member.HasState = true;
+        member.AppliedStep = report.Step - 1;
+        if (report.Step == CommittedStep)
+            SendCommit(peer, false);
+        else if (report.Step == _table.Step)
+            _table.SetReport(peer, member.Stage, report);
+        _progressAt = now;
+    }
+
+    void FinishIfCovered(Instant now)
+    {
+        if (!_table.IsCovered)
+            return;
+        if (_table.IsExact)
+        {
+            BeginReduce(now);
+            return;
+        }
+        foreach ((PeerId peer, int generation, MicrobatchSet keep) in _table.RebuildPlan())
+            Send(peer, new OrchestratorMessage.Rebuild(_table.Step, generation, keep));
+        if (_table.IsExact)
+            BeginReduce(now);
+    }
+
+    void BeginReduce(Instant now)
+    {
+        _reduceId = (long)Term << 32 | (uint)++_reduceTries;
+        _reducedSums.Clear();
+        _progressAt = now;
+        SetPhase(RunPhase.Reducing, "");
+        var reduce = new OrchestratorMessage.Reduce(_table.Step, _reduceId, [.. _table.Shares()]);
+        foreach ((PeerId peer, MemberInfo member) in _members)
+        {
+            if (member.HasState)
+                Send(peer, reduce);
+        }
+    }
+
+    void Reduced(MemberInfo member, PeerMessage.Reduced reduced, Instant now)
+    {
+        if (Phase != RunPhase.Reducing || reduced.ReduceId != _reduceId || !member.HasState)
+            return;
+        _reducedSums[member.Profile.Peer] = reduced.TensorSquares;
+        CommitIfReduced(now);
+    }
+
+    void ReduceRefused(MemberInfo member, PeerMessage.ReduceRefused refused, Instant now)
+    {
+        if (Phase != RunPhase.Reducing || refused.ReduceId != _reduceId)
+            return;
+        Reopen();
+        _table.SetReport(member.Profile.Peer, member.Stage, refused.Report);
+        Settle(now);
+    }
+
+    bool IsReductionSafeWithout(PeerId peer, MemberInfo member)
+    {
+        if (Phase != RunPhase.Reducing || !_table.HasShare(peer))
+            return true;
+        bool hasOther = false;
+        foreach ((PeerId other, MemberInfo info) in _members)
+        {
+            if (other == peer || info.Stage != member.Stage || !info.HasState)
+                continue;
+            if (!_reducedSums.ContainsKey(other))
+                return false;
+            hasOther = true;
+        }
+        return hasOther;
+    }
+
+    void Reopen()
+    {
+        foreach ((PeerId peer, MemberInfo member) in _members)
+        {
+            if (member.HasState)
+                Send(peer, new OrchestratorMessage.Reopen(_table.Step, _reduceId));
+        }
+        _reducedSums.Clear();
+        foreach (GradientShare share in _table.Shares())
+        {
+            if (!_members.ContainsKey(share.Peer))
+                _table.Remove(share.Peer);
+        }
+        if (Phase == RunPhase.Reducing)
+            SetPhase(RunPhase.Running, "");
+    }
+
+    void CommitIfReduced(Instant now)
+    {
+        PeerId[] holders = [.. _members.Where(m => m.Value.HasState).Select(m => m.Key)];
+        if (holders.Any(p => !_reducedSums.ContainsKey(p)))
+            return;
+        double squares = 0;
+        for (int stage = 0; stage < _settings.StageCount; stage++)
+        {
+            foreach (double tensor in _reducedSums[holders.First(p => _members[p].Stage == stage)])
+                squares += tensor;
+        }
+        double norm = Math.Sqrt(squares);
+        if (!double.IsFinite(norm))
+        {
+            SetPhase(RunPhase.Hold, $"the gradient norm of step {_table.Step} is {norm}; nothing was applied; stop the run and look at its data and learning rate");
+            return;
+        }
+        Commit(norm, holders, now);
+    }
+
+    void Commit(double norm, PeerId[] holders, Instant now)
+    {
+        _lastNorm = norm;
+        _lastScale = _settings.ClipNorm > 0 && norm > _settings.ClipNorm ? _settings.ClipNorm / norm : 1;
+        CommittedStep = _table.Step;
+        Persist(new DurableRecord.StepCommitted(Branch, CommittedStep, _lastScale, norm, _table.Loss));
+        bool isLast = CommittedStep == _settings.StepCount;
+        bool isCheckpoint = isLast || _settings.CheckpointEvery > 0 && CommittedStep % _settings.CheckpointEvery == 0;
+        _checkpointStages.Clear();
+        var writtenBy = new HashSet<int>();
+        foreach (PeerId peer in holders)
+        {
+            SendCommit(peer, isCheckpoint && writtenBy.Add(_members[peer].Stage));
+        }
+        _reducedSums.Clear();
+        _stepLasted = now - _stepBeganAt;
+        _table = NewTable(CommittedStep + 1);
+        if (isLast)
+            SetPhase(RunPhase.Finishing, "");
+        else
+            BeginHandover(now);
+    }
+
+    void SendCommit(PeerId peer, bool checkpoint) =>
+        Send(peer, new OrchestratorMessage.Commit(CommittedStep, _lastScale, _lastNorm, checkpoint));
+
+    void Applied(MemberInfo member, PeerMessage.Applied applied, Instant now)
+    {
+        member.AppliedStep = Math.Max(member.AppliedStep, applied.Step);
+        if (IsDivergent(member, applied))
+        {
+            Remove([member.Profile.Peer], $"its weights after step {applied.Step} differ from the other replicas of stage {member.Stage}", now);
+            return;
+        }
+        if (Phase == RunPhase.Running)
+            ReleaseDrained(now);
+        else if (Phase == RunPhase.Finishing)
+            FinishIfApplied();
+    }
+
+    readonly SortedDictionary<int, ulong> _stageHashes = [];
+    int _hashedStep;
+
+    // The first replica of a stage to report a step's weights sets what the others must have.
+    bool IsDivergent(MemberInfo member, PeerMessage.Applied applied)
+    {
+        if (applied.StateHash == 0 || applied.Step != CommittedStep)
+            return false;
+        if (_hashedStep != applied.Step)
+            _stageHashes.Clear();
+        _hashedStep = applied.Step;
+        return !_stageHashes.TryAdd(member.Stage, applied.StateHash) && _stageHashes[member.Stage] != applied.StateHash;
+    }
+
+    void CheckpointWritten(PeerMessage.CheckpointWritten written)
+    {
+        // A checkpoint that is not whole before the next commit is given up.
+        if (written.Step != CommittedStep || written.Step == CheckpointStep)
+            return;
+        _checkpointStages.Add(written.Stage);
+        if (_checkpointStages.Count < _settings.StageCount)
+            return;
+        CheckpointStep = written.Step;
+        Persist(new DurableRecord.CheckpointCompleted(written.Step));
+        FinishIfApplied();
+    }
+
+    // After the last commit nothing changes any more: any holder can write what a lost writer did not.
+    void AskForCheckpoint()
+    {
+        if (CheckpointStep == CommittedStep)
+            return;
+        for (int stage = 0; stage < _settings.StageCount; stage++)
+        {
+            PeerId writer = _members.FirstOrDefault(m => m.Value.Stage == stage && m.Value.HasState).Key;
+            if (!_checkpointStages.Contains(stage) && !writer.IsNone)
+                Send(writer, new OrchestratorMessage.WriteCheckpoint(CommittedStep));
+        }
+    }
+
+    void FinishIfApplied()
+    {
+        if (Phase == RunPhase.Finishing && CheckpointStep == CommittedStep && _members.Values.All(m => !m.HasState || m.AppliedStep == CommittedStep))
+            End($"all {_settings.StepCount} steps are done");
+    }
+
+    // Nothing was contributed for long: each microbatch is asked after where it was last seen.
+    void RecheckStalled(Instant now)
+    {
+        TimeSpan patience = TimeSpan.FromTicks(Math.Max(_settings.RecheckAfter.Ticks, 2 * _stepLasted.Ticks));
+        if (now - _progressAt < patience)
+            return;
+        _progressAt = now;
+        for (int m = 0; m < _settings.MicrobatchCount; m++)
+        {
+            int stage = _table.LowestMissing(m);
+            PeerId at = stage > 0 ? _table.Contributor(stage - 1, m) : stage == 0 ? _table.GrantedTo(m) : PeerId.None;
+            if (at.IsNone)
+                continue;
+            if (stage == 0)
+                Send(at, new OrchestratorMessage.Grant(_table.Step, _table.Grant(at, m), [m]));
+            Send(at, new OrchestratorMessage.Recheck(_table.Step, m));
+        }
+    }
+}

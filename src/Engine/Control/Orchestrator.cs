@@ -1,0 +1,264 @@
+// The orchestrator's core: membership, placement, and the commits of a run's steps, as one state machine
+//   Step(event, now) -> effects
+// It never sees a tensor. Rules it keeps: a step is committed only when every (stage, microbatch) is in exactly one living
+// replica's sum and every holder has the reduced sum; the commit is durable before anybody hears of it; epochs and terms
+// only grow; a lost member's uncommitted work is done again; a stage without holder is a HOLD, never a crash.
+// Restarting from the records and the peers' reports gives the same decisions: doing an effect twice is doing it once.
+using System.Collections.Immutable;
+using OrionNative.Engine.Run;
+
+namespace OrionNative.Engine.Control;
+
+sealed partial class Orchestrator
+{
+    readonly ControlSettings _settings;
+    readonly JoinTokens _tokens = new();
+    readonly SortedDictionary<PeerId, MemberInfo> _members = [];
+    readonly SortedDictionary<PeerId, PeerProfile> _known = [];
+    readonly List<OrchestratorEffect> _effects = [];
+    StepTable _table;
+    Instant _tickedAt;
+
+    public Orchestrator(ControlSettings settings)
+    {
+        _settings = settings;
+        _table = NewTable(1);
+    }
+
+    public RunPhase Phase { get; private set; } = RunPhase.Gathering;
+
+    /// <summary>Why the run waits; empty while it goes on.</summary>
+    public string HoldReason { get; private set; } = "";
+
+    public int Term { get; private set; }
+
+    public int Branch { get; private set; }
+
+    public int CommittedStep { get; private set; }
+
+    public int CheckpointStep { get; private set; }
+
+    public Placement Placement { get; private set; } = Placement.Empty;
+
+    /// <summary>An orchestrator as it was when the last record was written; its first event is Started.</summary>
+    public static Orchestrator Restore(ControlSettings settings, IEnumerable<DurableRecord> records)
+    {
+        var restored = new Orchestrator(settings);
+        foreach (DurableRecord record in records)
+            restored.Replay(record);
+        restored._table = restored.NewTable(restored.CommittedStep + 1);
+        return restored;
+    }
+
+    void Replay(DurableRecord record)
+    {
+        switch (record)
+        {
+            case DurableRecord.TermStarted started:
+                Term = started.Term;
+                break;
+            case DurableRecord.TokenIssued issued:
+                _tokens.Add(issued.Hash, issued.Uses, issued.ExpiresUnixSeconds);
+                break;
+            case DurableRecord.TokenUsed used:
+                _tokens.Use(used.Hash);
+                break;
+            case DurableRecord.PeerAdmitted admitted:
+                _known[admitted.Profile.Peer] = admitted.Profile;
+                break;
+            case DurableRecord.DrainAsked drain when _members.TryGetValue(drain.Peer, out MemberInfo? member):
+                member.IsDraining = true;
+                break;
+            case DurableRecord.PlacementPublished published:
+                TakePlacement(published.Placement);
+                break;
+            case DurableRecord.StepCommitted committed:
+                (CommittedStep, _lastScale, _lastNorm) = (committed.Step, committed.Scale, committed.GradientNorm);
+                break;
+            case DurableRecord.CheckpointCompleted checkpoint:
+                CheckpointStep = checkpoint.Step;
+                break;
+            case DurableRecord.RolledBack back:
+                (Branch, CommittedStep) = (back.Branch, back.ToStep);
+                break;
+            case DurableRecord.RunEnded:
+                Phase = RunPhase.Ended;
+                break;
+            default:
+                break;
+        }
+    }
+
+    void TakePlacement(Placement placement)
+    {
+        Placement = placement;
+        _slices = [.. placement.Slices];
+        foreach (PeerId gone in _members.Keys.Where(p => !placement.TryFind(p, out _)).ToArray())
+            _members.Remove(gone);
+        foreach (Member member in placement.Members)
+        {
+            MemberInfo info = _members.TryGetValue(member.Peer, out MemberInfo? known) ? known : new MemberInfo(_known[member.Peer]);
+            info.Stage = member.Stage;
+            info.AdmittedEpoch = member.AdmittedEpoch;
+            info.HasState = member.State != MemberState.Joining;
+            info.IsDraining |= member.State == MemberState.Draining;
+            _members[member.Peer] = info;
+        }
+    }
+
+    /// <summary>One event; the effects are to be performed in order. The list is reused by the next call.</summary>
+    public IReadOnlyList<OrchestratorEffect> Step(OrchestratorEvent input, Instant now)
+    {
+        _effects.Clear();
+        switch (input)
+        {
+            case OrchestratorEvent.Started:
+                Start(now);
+                break;
+            case OrchestratorEvent.TokenIssued issued:
+                Persist(new DurableRecord.TokenIssued(issued.Hash, issued.Uses, issued.ExpiresUnixSeconds));
+                _tokens.Add(issued.Hash, issued.Uses, issued.ExpiresUnixSeconds);
+                break;
+            case OrchestratorEvent.Received received:
+                Receive(received.Peer, received.Message, received.UnixSeconds, now);
+                break;
+            case OrchestratorEvent.Disconnected gone when _members.TryGetValue(gone.Peer, out MemberInfo? member):
+                member.LeaseUntil = Instant.Earlier(member.LeaseUntil, now + _settings.ReconnectWithin);
+                break;
+            case OrchestratorEvent.Tick:
+                Tick(now);
+                break;
+            case OrchestratorEvent.StartAsked when Phase == RunPhase.Gathering:
+                BeginRun(now);
+                break;
+            case OrchestratorEvent.DrainAsked drain:
+                Drain(drain.Peer, now);
+                break;
+            case OrchestratorEvent.StopAsked stop:
+                End(stop.Reason);
+                break;
+            default:
+                break;
+        }
+        return _effects;
+    }
+
+    void Start(Instant now)
+    {
+        _tickedAt = now;
+        Persist(new DurableRecord.TermStarted(++Term));
+        foreach (MemberInfo member in _members.Values)
+        {
+            member.LeaseUntil = now + _settings.LeaseLasts;
+            member.IsHeard = false;
+            member.LeavesAfterStep = CommittedStep + 1;
+        }
+        if (Phase != RunPhase.Ended && _members.Count > 0)
+            SetPhase(RunPhase.Recovering, "waiting for the members to report after an orchestrator restart");
+    }
+
+    void Receive(PeerId peer, PeerMessage message, long unixSeconds, Instant now)
+    {
+        if (message is PeerMessage.Join join)
+        {
+            Join(join, unixSeconds, now);
+            return;
+        }
+        if (!_members.TryGetValue(peer, out MemberInfo? member))
+        {
+            if (!_waiting.ContainsKey(peer))
+                Send(peer, new OrchestratorMessage.Leave("this run does not count you among its members (lease lost, drained, or never joined)", !_drained.Contains(peer)));
+            return;
+        }
+        member.LeaseUntil = now + _settings.LeaseLasts;
+        switch (message)
+        {
+            case PeerMessage.Hello hello:
+                Hello(member, hello, now);
+                break;
+            case PeerMessage.Heartbeat heartbeat:
+                member.ServiceNanoseconds = heartbeat.ServiceNanoseconds;
+                break;
+            case PeerMessage.Contributed contributed:
+                Contribute(member, contributed, now);
+                break;
+            case PeerMessage.Reduced reduced:
+                Reduced(member, reduced, now);
+                break;
+            case PeerMessage.ReduceRefused refused:
+                ReduceRefused(member, refused, now);
+                break;
+            case PeerMessage.Applied applied:
+                Applied(member, applied, now);
+                break;
+            case PeerMessage.StateLoaded loaded:
+                StateLoaded(member, loaded, now);
+                break;
+            case PeerMessage.StateFailed failed when failed.AdmittedEpoch == member.AdmittedEpoch:
+                Remove([peer], $"could not load its state: {failed.Reason}", now);
+                break;
+            case PeerMessage.CheckpointWritten written:
+                CheckpointWritten(written);
+                break;
+            case PeerMessage.Suspects suspects:
+                Note($"{peer.Short} suspects {suspects.Peer.Short}: {suspects.Reason}");
+                break;
+            default:
+                break;
+        }
+    }
+
+    void Tick(Instant now)
+    {
+        // After a pause of our own the members' renewals wait unread: the pause is not theirs.
+        TimeSpan pause = now - _tickedAt;
+        _tickedAt = now;
+        if (pause > _settings.LeaseLasts / 2)
+        {
+            foreach (MemberInfo member in _members.Values)
+                member.LeaseUntil += pause;
+        }
+        PeerId[] expired = [.. _members.Where(m => m.Value.LeaseUntil <= now).Select(m => m.Key)];
+        if (expired.Length > 0)
+            Remove(expired, "lease expired", now);
+        if (Phase is RunPhase.Handover or RunPhase.Loading)
+            DropLateLoaders(now);
+        if (Phase == RunPhase.Running)
+        {
+            GrantMore();
+            RecheckStalled(now);
+        }
+    }
+
+    void SetPhase(RunPhase phase, string holdReason)
+    {
+        Phase = phase;
+        if (holdReason == HoldReason)
+            return;
+        HoldReason = holdReason;
+        Note(holdReason.Length > 0 ? $"HOLD: {holdReason}" : "the run goes on");
+        foreach (PeerId peer in _members.Keys)
+            Send(peer, new OrchestratorMessage.Holding(holdReason));
+    }
+
+    void End(string reason)
+    {
+        if (Phase == RunPhase.Ended)
+            return;
+        SetPhase(RunPhase.Ended, "");
+        Persist(new DurableRecord.RunEnded(CommittedStep, reason));
+        foreach (PeerId peer in _members.Keys.Concat(_waiting.Keys))
+            Send(peer, new OrchestratorMessage.Leave(reason, MayRejoin: false));
+    }
+
+    StepTable NewTable(int step) => new(step, _settings.StageCount, _settings.MicrobatchCount);
+
+    void Persist(DurableRecord record) => _effects.Add(new OrchestratorEffect.Persist(record));
+
+    void Send(PeerId peer, OrchestratorMessage message) => _effects.Add(new OrchestratorEffect.Send(peer, message));
+
+    void Note(string text) => _effects.Add(new OrchestratorEffect.Note(text));
+
+    ImmutableArray<Member> MembersNow() =>
+        [.. _members.Select(m => new Member(m.Key, m.Value.Stage, m.Value.AdmittedEpoch, m.Value.State))];
+}

@@ -1,0 +1,49 @@
+// What the orchestrator tells peers. One connection delivers them in order; after a break the peer says Hello and the
+// orchestrator repeats what still matters.
+using System.Collections.Immutable;
+using OrionNative.Engine.Run;
+
+namespace OrionNative.Engine.Control;
+
+enum JoinRefusal : byte { UnknownToken, TokenUsedUp, TokenExpired, OtherVersion, OtherModel, OtherTokenizer, TooLittleMemory, RunEnded }
+
+/// <summary>One replica's part of a step's gradient. Shares are summed in the order in which they are listed.</summary>
+sealed record GradientShare(PeerId Peer, int Stage, int Generation, MicrobatchSet Microbatches);
+
+abstract record OrchestratorMessage
+{
+    public sealed record Welcome(int Term, Placement Placement) : OrchestratorMessage;
+
+    public sealed record Refused(JoinRefusal Refusal, string Text) : OrchestratorMessage;
+
+    /// <summary>You are not a member (any more): forget what you hold. You may join again.</summary>
+    public sealed record Leave(string Reason, bool MayRejoin) : OrchestratorMessage;
+
+    public sealed record Placed(Placement Placement) : OrchestratorMessage;
+
+    /// <summary>Take the weights and optimizer state as of the end of Step, from Source or (None) the checkpoint.</summary>
+    public sealed record LoadState(int AdmittedEpoch, int Step, PeerId Source) : OrchestratorMessage;
+
+    /// <summary>To holders of stage 0: start these microbatches.</summary>
+    public sealed record Grant(int Step, int Attempt, ImmutableArray<int> Microbatches) : OrchestratorMessage;
+
+    /// <summary>Make sure that the next stage holds this microbatch.</summary>
+    public sealed record Recheck(int Step, int Microbatch) : OrchestratorMessage;
+
+    /// <summary>Clear your gradient sum and make it again from your kept codes, of these microbatches only.</summary>
+    public sealed record Rebuild(int Step, int Generation, MicrobatchSet Keep) : OrchestratorMessage;
+
+    public sealed record Reduce(int Step, long ReduceId, ImmutableArray<GradientShare> Shares) : OrchestratorMessage;
+
+    /// <summary>The reduction is off; go on with the step.</summary>
+    public sealed record Reopen(int Step, long ReduceId) : OrchestratorMessage;
+
+    /// <summary>Apply: gradient = Scale * reduced sum. Checkpoint: write your slice after applying.</summary>
+    public sealed record Commit(int Step, double Scale, double GradientNorm, bool Checkpoint) : OrchestratorMessage;
+
+    /// <summary>Write your slice as of the end of Step, which was the last.</summary>
+    public sealed record WriteCheckpoint(int Step) : OrchestratorMessage;
+
+    /// <summary>What the run is waiting for, for people; empty when it goes on.</summary>
+    public sealed record Holding(string Reason) : OrchestratorMessage;
+}

@@ -1,0 +1,43 @@
+// What a peer tells the orchestrator. Each carries enough to be told twice: a repeated message changes nothing.
+using System.Collections.Immutable;
+using OrionNative.Engine.Run;
+
+namespace OrionNative.Engine.Control;
+
+/// <summary>What a peer is and brings; checked before it gets a stage.</summary>
+sealed record PeerProfile(PeerId Peer, string Version, string ModelHash, string TokenizerHash, long MemoryBytes, double Speed, string Address);
+
+/// <summary>Where a peer stands in its uncommitted step; told when it reconnects or refuses a reduction.</summary>
+sealed record StepReport(int Step, int Generation, MicrobatchSet Contributed, ImmutableArray<double> Losses, MicrobatchSet Held);
+
+abstract record PeerMessage
+{
+    /// <summary>First words of a peer that holds nothing. The token is empty for an identity that the run knows.</summary>
+    public sealed record Join(PeerProfile Profile, string Token) : PeerMessage;
+
+    /// <summary>First words of a member after its connection broke.</summary>
+    public sealed record Hello(int AdmittedEpoch, bool HasState, StepReport Report) : PeerMessage;
+
+    public sealed record Heartbeat(long ServiceNanoseconds) : PeerMessage;
+
+    /// <summary>The gradient of the microbatch is in this peer's sum, once.</summary>
+    public sealed record Contributed(int Step, int Generation, int Microbatch, double Loss) : PeerMessage;
+
+    /// <summary>The stage's sum over replicas is here, beside this peer's own sum, which is untouched.</summary>
+    /// <param name="TensorSquares">Sum of squares of each of the stage's gradient tensors, in canonical order.</param>
+    public sealed record Reduced(int Step, long ReduceId, ImmutableArray<double> TensorSquares) : PeerMessage;
+
+    /// <summary>The asked reduction does not match what this peer has summed.</summary>
+    public sealed record ReduceRefused(int Step, long ReduceId, StepReport Report) : PeerMessage;
+
+    /// <summary>The optimizer step is done. StateHash 0: not computed.</summary>
+    public sealed record Applied(int Step, ulong StateHash) : PeerMessage;
+
+    public sealed record StateLoaded(int AdmittedEpoch, int Step) : PeerMessage;
+
+    public sealed record StateFailed(int AdmittedEpoch, string Reason) : PeerMessage;
+
+    public sealed record CheckpointWritten(int Step, int Stage) : PeerMessage;
+
+    public sealed record Suspects(PeerId Peer, string Reason) : PeerMessage;
+}

@@ -1,0 +1,182 @@
+// A whole peer as its host sees it: membership towards the orchestrator around one PeerSchedule.
+//   Away -> Asking -> Member -> Working           Away: no connection to the orchestrator
+//                    Member: has a stage, loads its state        Leave: back to Asking, everything forgotten
+// The orchestrator may be away while the peer works: it goes on to the end of the step and says Hello when it is back.
+// Pure: the host brings events with their time, performs the effects in order, and brings back what it asked for.
+using OrionNative.Engine.Control;
+using OrionNative.Engine.Routing;
+using OrionNative.Engine.Run;
+
+namespace OrionNative.Engine.Pipeline.Schedule;
+
+enum PeerState : byte { Asking, Member, Working, Ended }
+
+sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settings, PathfinderSettings routing, ulong seed)
+{
+    static readonly TimeSpan _heartbeatInterval = TimeSpan.FromSeconds(1);
+
+    readonly PeerSchedule _schedule = new(settings, routing, profile.Peer, seed);
+    Placement _placement = Placement.Empty;
+    OrchestratorMessage.LoadState? _loading;
+    Instant _heartbeatAt;
+    bool _isConnected;
+
+    public PeerSchedule Schedule => _schedule;
+
+    public Placement Placement => _placement;
+
+    public PeerState State { get; private set; }
+
+    public int AdmittedEpoch { get; private set; }
+
+    /// <summary>What the run waits for, in the orchestrator's words; empty while it goes on.</summary>
+    public string HoldReason { get; private set; } = "";
+
+    /// <summary>Why this peer was refused or sent away; empty while it is welcome.</summary>
+    public string EndReason { get; private set; } = "";
+
+    public void HandleOrchestratorConnected(Instant now, PeerEffects effects)
+    {
+        _isConnected = true;
+        _heartbeatAt = now + _heartbeatInterval;
+        if (State is PeerState.Member or PeerState.Working)
+            Tell(new PeerMessage.Hello(AdmittedEpoch, State == PeerState.Working, _schedule.Report()), effects);
+        else if (State == PeerState.Asking)
+            Tell(new PeerMessage.Join(profile, token), effects);
+    }
+
+    public void HandleOrchestratorLost() => _isConnected = false;
+
+    public void HandleControl(OrchestratorMessage message, Instant now, PeerEffects effects)
+    {
+        if (State == PeerState.Ended)
+            return;
+        switch (message)
+        {
+            case OrchestratorMessage.Welcome welcome:
+                State = State == PeerState.Asking ? PeerState.Member : State;
+                Place(welcome.Placement, now, effects);
+                break;
+            case OrchestratorMessage.Placed placed:
+                Place(placed.Placement, now, effects);
+                break;
+            case OrchestratorMessage.Refused refused:
+                End(refused.Text, effects);
+                break;
+            case OrchestratorMessage.Leave leave:
+                Leave(leave, effects);
+                break;
+            case OrchestratorMessage.LoadState load:
+                Load(load, effects);
+                break;
+            case OrchestratorMessage.Grant grant:
+                _schedule.HandleGrant(grant, now, effects);
+                break;
+            case OrchestratorMessage.Recheck recheck:
+                _schedule.HandleRecheck(recheck, now, effects);
+                break;
+            case OrchestratorMessage.Rebuild rebuild:
+                _schedule.HandleRebuild(rebuild, now, effects);
+                break;
+            case OrchestratorMessage.Reduce reduce:
+                _schedule.HandleReduce(reduce, now, effects);
+                break;
+            case OrchestratorMessage.Reopen reopen:
+                _schedule.HandleReopen(reopen, now, effects);
+                break;
+            case OrchestratorMessage.Commit commit:
+                if (State == PeerState.Working && !_schedule.TryCommit(commit, effects))
+                    Leave(new OrchestratorMessage.Leave($"step {commit.Step} is committed, this peer stands in step {_schedule.Step} without its reduced gradient", true), effects);
+                break;
+            case OrchestratorMessage.WriteCheckpoint write when State == PeerState.Working:
+                effects.Add(new PeerEffect(PeerEffectKind.WriteCheckpoint) { Step = write.Step });
+                break;
+            case OrchestratorMessage.WriteCheckpoint:
+                break;
+            case OrchestratorMessage.Holding holding:
+                HoldReason = holding.Reason;
+                break;
+            default:
+                throw new InvalidOperationException($"no handler for {message.GetType().Name}");
+        }
+    }
+
+    void Place(Placement placement, Instant now, PeerEffects effects)
+    {
+        if (placement.Epoch < _placement.Epoch)
+            return;
+        _placement = placement;
+        if (placement.TryFind(profile.Peer, out Member self))
+        {
+            // Admitted anew: what this peer did in its former life counts no more.
+            if (State == PeerState.Working && self.AdmittedEpoch != AdmittedEpoch)
+            {
+                State = PeerState.Member;
+                _schedule.Stop();
+            }
+            AdmittedEpoch = self.AdmittedEpoch;
+        }
+        effects.Add(new PeerEffect(PeerEffectKind.Placed) { Detail = placement });
+        _schedule.HandlePlacement(placement, now, effects);
+    }
+
+    void Load(OrchestratorMessage.LoadState load, PeerEffects effects)
+    {
+        State = PeerState.Member;
+        _loading = load;
+        _schedule.Stop();
+        effects.Add(new PeerEffect(PeerEffectKind.Load) { Step = load.Step, Peer = load.Source });
+    }
+
+    /// <summary>The state asked for by Load is here, or why it is not.</summary>
+    public void HandleLoaded(int step, string failure, Instant now, PeerEffects effects)
+    {
+        if (_loading is not { } load || load.Step != step)
+            return;
+        _loading = null;
+        if (failure.Length > 0)
+        {
+            Tell(new PeerMessage.StateFailed(load.AdmittedEpoch, failure), effects);
+            return;
+        }
+        State = PeerState.Working;
+        _placement.TryFind(profile.Peer, out Member self);
+        _schedule.Begin(self.Stage, step + 1, now, effects);
+        Tell(new PeerMessage.StateLoaded(load.AdmittedEpoch, step), effects);
+    }
+
+    void Leave(OrchestratorMessage.Leave leave, PeerEffects effects)
+    {
+        _schedule.Stop();
+        _loading = null;
+        effects.Add(new PeerEffect(PeerEffectKind.Forget) { Detail = leave.Reason });
+        if (!leave.MayRejoin)
+        {
+            End(leave.Reason, effects);
+            return;
+        }
+        State = PeerState.Asking;
+        if (_isConnected)
+            Tell(new PeerMessage.Join(profile, token), effects);
+    }
+
+    void End(string reason, PeerEffects effects)
+    {
+        EndReason = reason;
+        State = PeerState.Ended;
+        effects.Add(new PeerEffect(PeerEffectKind.Forget) { Detail = reason });
+    }
+
+    public void HandleTick(Instant now, PeerEffects effects)
+    {
+        if (State is PeerState.Member or PeerState.Working)
+            _schedule.HandleTick(now, effects);
+        if (!_isConnected || now < _heartbeatAt)
+            return;
+        _heartbeatAt = now + _heartbeatInterval;
+        Tell(new PeerMessage.Heartbeat(_schedule.ServiceNanoseconds), effects);
+    }
+
+    static void Tell(PeerMessage message, PeerEffects effects) =>
+        effects.Add(new PeerEffect(PeerEffectKind.Tell) { Detail = message });
+}

@@ -1,0 +1,43 @@
+// The limits and the patience of one peer's schedule. Times are what a wide-area run needs by default; the budgets they
+// serve: first rerouted microbatch under 1 s after a crash (a closed connection, at once) and under 3 s after a hang
+// (SilenceLimit + one status interval + one tick).
+namespace OrionNative.Engine.Pipeline.Schedule;
+
+sealed record ScheduleSettings
+{
+    public required int StageCount { get; init; }
+
+    /// <summary>M: microbatches of one inner step.</summary>
+    public required int MicrobatchCount { get; init; }
+
+    /// <summary>Bytes of one code on the wire; what the pathfinder weighs links with.</summary>
+    public required long CodeBytes { get; init; }
+
+    /// <summary>Slots beyond the 1F1B minimum of (stages from here to the end), to cover the links' round trips.</summary>
+    public int SlackSlots { get; init; } = 2;
+
+    public TimeSpan StatusInterval { get; init; } = TimeSpan.FromSeconds(0.5);
+
+    /// <summary>A neighbour that says nothing for this long is suspected.</summary>
+    public TimeSpan SilenceLimit { get; init; } = TimeSpan.FromSeconds(1.6);
+
+    /// <summary>A message that is not answered for this long has a suspected receiver.</summary>
+    public TimeSpan AnswerLimit { get; init; } = TimeSpan.FromSeconds(1.6);
+
+    /// <summary>Accepted work is overdue after this multiple of the neighbour's own usual time.</summary>
+    public double OverdueFactor { get; init; } = 4;
+
+    /// <summary>No work is overdue earlier.</summary>
+    public TimeSpan OverdueLeast { get; init; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>Patience with a neighbour whose usual time is not known yet.</summary>
+    public TimeSpan OverdueFirst { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>A neighbour suspected for overdue work is tried again after this.</summary>
+    public TimeSpan SuspicionLasts { get; init; } = TimeSpan.FromSeconds(5);
+
+    public TimeSpan RetryAfter { get; init; } = TimeSpan.FromSeconds(0.2);
+
+    /// <summary>In-flight microbatches of a stage: accepted and not finished.</summary>
+    public int SlotCount(int stage) => Math.Min(MicrobatchCount, StageCount - stage + SlackSlots);
+}
