@@ -1,0 +1,56 @@
+// The network between simulated nodes: one reliable, ordered connection per pair, with a delay, that can break (what is on
+// its way is lost, both ends hear of it), or fall silent in one direction (what is sent arrives late, after the silence,
+// unless the connection broke meanwhile). Node 0 is the orchestrator.
+using OrionNative.Engine.Run;
+
+namespace OrionNative.Engine.Simulation;
+
+sealed class SimNetwork(int nodeCount, TimeSpan delay, long bytesPerSecond)
+{
+    readonly int[,] _connection = new int[nodeCount, nodeCount];
+    readonly bool[,] _isUp = new bool[nodeCount, nodeCount];
+    readonly Instant[,] _silentUntil = new Instant[nodeCount, nodeCount];
+    readonly Instant[,] _lastArrival = new Instant[nodeCount, nodeCount];
+    readonly int[,] _onTheWay = new int[nodeCount, nodeCount];
+
+    public bool IsUp(int a, int b) => _isUp[Math.Min(a, b), Math.Max(a, b)];
+
+    public int Connection(int a, int b) => _connection[Math.Min(a, b), Math.Max(a, b)];
+
+    public int OnTheWay(int from, int to) => _onTheWay[from, to];
+
+    public void Open(int a, int b)
+    {
+        _isUp[Math.Min(a, b), Math.Max(a, b)] = true;
+        _connection[Math.Min(a, b), Math.Max(a, b)]++;
+        (_onTheWay[a, b], _onTheWay[b, a]) = (0, 0);
+    }
+
+    public void Close(int a, int b)
+    {
+        _isUp[Math.Min(a, b), Math.Max(a, b)] = false;
+        _connection[Math.Min(a, b), Math.Max(a, b)]++;
+        (_onTheWay[a, b], _onTheWay[b, a]) = (0, 0);
+    }
+
+    public void Silence(int from, int to, Instant until) => _silentUntil[from, to] = until;
+
+    public bool IsSilent(int from, int to, Instant now) => _silentUntil[from, to] > now;
+
+    public void Heal() => Array.Clear(_silentUntil);
+
+    /// <summary>When a message sent now arrives; in order, and not before the silence ends.</summary>
+    public Instant Arrival(int from, int to, long bytes, Instant now)
+    {
+        Instant at = now + delay + TimeSpan.FromSeconds((double)bytes / bytesPerSecond);
+        if (_silentUntil[from, to] > now)
+            at = _silentUntil[from, to] + delay;
+        if (at < _lastArrival[from, to])
+            at = _lastArrival[from, to];
+        _lastArrival[from, to] = at;
+        _onTheWay[from, to]++;
+        return at;
+    }
+
+    public void Arrived(int from, int to) => _onTheWay[from, to]--;
+}

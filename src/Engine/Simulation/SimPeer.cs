@@ -1,0 +1,312 @@
+// A simulated host around one PeerCore: what Hosting and Pipeline do with tensors and sockets, done with numbers and the
+// virtual queue. It performs effects in order and holds no decisions.
+using System.Collections.Immutable;
+using OrionNative.Engine.Control;
+using OrionNative.Engine.Pipeline.Schedule;
+using OrionNative.Engine.Run;
+
+namespace OrionNative.Engine.Simulation;
+
+sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
+{
+    sealed class Kept
+    {
+        public ulong Input, Output, OutputGradient, InputGradient;
+    }
+
+    readonly PeerEffects _effects = new();
+    readonly Dictionary<(int Step, int Microbatch), Kept> _kept = [];
+    readonly Dictionary<long, Dictionary<int, (ulong Sum, int[] Counts)>> _parts = [];
+    OrchestratorMessage.Reduce? _reduce;
+    int[] _counts = new int[world.Options.Microbatches];
+    int[] _reducedCounts = [];
+    ulong _weights, _sum, _reducedSum;
+    int _stateSerial;
+    int _backwards;
+    int _contributions;
+
+    public PeerCore Core => core;
+
+    public int Node => node;
+
+    public int Life => life;
+
+    public bool IsHung { get; set; }
+
+    public bool IsComputeHung { get; set; }
+
+    public double Slowness { get; set; } = 1;
+
+    public int AppliedStep { get; private set; } = -1;
+
+    public ulong Weights => _weights;
+
+    public int BackwardCount => _backwards;
+
+    public int KeptCount => _kept.Count;
+
+    string Name => $"peer {node}";
+
+    /// <summary>Runs one event through the core and performs what it asks for.</summary>
+    public void Handle(Action<PeerEffects> happening)
+    {
+        _effects.Clear();
+        happening(_effects);
+        Perform();
+    }
+
+    public void HandleMessage(int from, in WorkMessage message, ulong payload)
+    {
+        _effects.Clear();
+        core.Schedule.HandleMessage(PeerId.FromNumber(from), message, world.Now, _effects);
+        KeepIfAccepted(from, message, payload);
+        Perform();
+    }
+
+    // The payload of an ACCEPTED code or gradient is kept until the step is released; any other is let go.
+    void KeepIfAccepted(int from, in WorkMessage message, ulong payload)
+    {
+        for (int i = 0; i < _effects.Count; i++)
+        {
+            ref readonly PeerEffect effect = ref _effects[i];
+            if (effect.Kind != PeerEffectKind.Send || effect.Message.Kind != WorkKind.Answer || effect.Message.Work != message.Work)
+                continue;
+            if (effect.Peer != PeerId.FromNumber(from) || effect.Message.Answered != message.Kind || effect.Message.Verdict != Verdict.Accepted)
+                continue;
+            if (message.Kind == WorkKind.Forward)
+                KeptOf(message.Work.Step, message.Work.Microbatch).Input = payload;
+            else if (message.Kind == WorkKind.Gradient)
+                KeptOf(message.Work.Step, message.Work.Microbatch).OutputGradient = payload;
+        }
+    }
+
+    Kept KeptOf(int step, int microbatch)
+    {
+        if (!_kept.TryGetValue((step, microbatch), out Kept? kept))
+            _kept[(step, microbatch)] = kept = new Kept();
+        return kept;
+    }
+
+    void Perform()
+    {
+        for (int i = 0; i < _effects.Count; i++)
+        {
+            PeerEffect effect = _effects[i];
+            switch (effect.Kind)
+            {
+                case PeerEffectKind.Send:
+                    world.SendWork(node, NumberOf(effect.Peer), effect.Message, PayloadOf(effect.Message));
+                    break;
+                case PeerEffectKind.Compute:
+                    Compute(effect);
+                    break;
+                case PeerEffectKind.TellContributed:
+                    if (world.Options.Sabotage == Sabotage.DropContribution && ++_contributions % 40 == 0)
+                        break;
+                    world.Tell(node, new PeerMessage.Contributed(effect.Step, effect.Generation, effect.Microbatch, effect.Loss));
+                    break;
+                case PeerEffectKind.Tell:
+                    world.Tell(node, (PeerMessage)effect.Detail!);
+                    break;
+                case PeerEffectKind.ResetGradients:
+                    if (world.Options.Sabotage != Sabotage.KeepOldSum)
+                        ClearSum();
+                    break;
+                case PeerEffectKind.Reduce:
+                    BeginReduce((OrchestratorMessage.Reduce)effect.Detail!);
+                    break;
+                case PeerEffectKind.AbandonReduce:
+                    _reduce = null;
+                    break;
+                case PeerEffectKind.Apply:
+                    Apply(effect);
+                    break;
+                case PeerEffectKind.Load:
+                    _stateSerial++;
+                    Clear();
+                    world.BeginLoad(this, effect.Step, NumberOf(effect.Peer), _stateSerial);
+                    break;
+                case PeerEffectKind.WriteCheckpoint:
+                    world.WriteCheckpoint(this, effect.Step, core.Schedule.Stage, _weights);
+                    break;
+                case PeerEffectKind.ReleaseStep:
+                    foreach ((int Step, int Microbatch) key in _kept.Keys.Where(k => k.Step <= effect.Step).ToArray())
+                        _kept.Remove(key);
+                    break;
+                case PeerEffectKind.Placed:
+                    world.Checks.Placed(PeerId.FromNumber(node), (Placement)effect.Detail!);
+                    break;
+                case PeerEffectKind.Forget:
+                    _stateSerial++;
+                    Clear();
+                    break;
+                default:
+                    throw new InvalidOperationException(effect.Kind.ToString());
+            }
+        }
+    }
+
+    static int NumberOf(PeerId peer) => SwarmWorld.NumberOf(peer);
+
+    ulong PayloadOf(in WorkMessage message) => message.Kind switch
+    {
+        WorkKind.Forward => KeptOf(message.Work.Step, message.Work.Microbatch).Output,
+        WorkKind.Gradient => KeptOf(message.Work.Step, message.Work.Microbatch).InputGradient,
+        _ => 0,
+    };
+
+    void Clear()
+    {
+        _kept.Clear();
+        _parts.Clear();
+        _reduce = null;
+        AppliedStep = -1;
+        ClearSum();
+    }
+
+    void ClearSum()
+    {
+        _sum = 0;
+        _counts = new int[_counts.Length];
+    }
+
+    void Compute(in PeerEffect effect)
+    {
+        double share = effect.Compute switch { ComputeKind.Forward => 1.0 / 3, ComputeKind.Backward => 2.0 / 3, _ => 1 };
+        double seconds = world.Options.ServiceSeconds[node - 1] * Slowness * share;
+        world.After(seconds, new Happening(HappeningKind.Computed, node)
+        {
+            Life = life,
+            Serial = _stateSerial,
+            Compute = effect.Compute,
+            Step = effect.Step,
+            Microbatch = effect.Microbatch,
+        });
+    }
+
+    /// <summary>A compute's virtual time is over: its numbers take effect, then the core hears of it.</summary>
+    public void Computed(Happening done)
+    {
+        double loss = 0;
+        if (done.Serial == _stateSerial)
+        {
+            Kept kept = KeptOf(done.Step, done.Microbatch);
+            int stage = core.Schedule.Stage;
+            if (stage == 0)
+                kept.Input = world.Model.Data(done.Step, done.Microbatch);
+            if (done.Compute != ComputeKind.Backward)
+                kept.Output = FakeModel.Forward(_weights, kept.Input);
+            if (stage == world.Options.Stages - 1)
+            {
+                kept.OutputGradient = FakeModel.LossGradient(kept.Output);
+                loss = FakeModel.Loss(kept.Output);
+            }
+            if (done.Compute != ComputeKind.Forward)
+                AddGradient(kept, done.Microbatch);
+        }
+        _effects.Clear();
+        core.Schedule.HandleComputed(done.Compute, done.Step, done.Microbatch, loss, world.Now, _effects);
+        Perform();
+    }
+
+    void AddGradient(Kept kept, int microbatch)
+    {
+        int times = world.Options.Sabotage == Sabotage.AddTwice && (_backwards + 1) % 40 == 0 ? 2 : 1;
+        _backwards++;
+        _sum += (ulong)times * FakeModel.Gradient(_weights, kept.Input, kept.OutputGradient);
+        _counts[microbatch] += times;
+        kept.InputGradient = FakeModel.Backward(_weights, kept.Input, kept.OutputGradient);
+    }
+
+    void BeginReduce(OrchestratorMessage.Reduce reduce)
+    {
+        _reduce = reduce;
+        foreach (Member member in core.Placement.Members)
+        {
+            if (member.Stage == core.Schedule.Stage)
+                SendPart(NumberOf(member.Peer));
+        }
+        foreach (long old in _parts.Keys.Where(id => id < reduce.ReduceId).ToArray())
+            _parts.Remove(old);
+        TryFinishReduce();
+    }
+
+    /// <summary>Sends this peer's part of the open reduction again, to a replica whose connection came back.</summary>
+    public void SendPart(int to)
+    {
+        if (_reduce is { } reduce && reduce.Shares.Any(s => NumberOf(s.Peer) == node))
+            world.SendPart(node, to, new GradientPart(reduce.ReduceId, _sum, [.. _counts]));
+    }
+
+    public void HandlePart(int from, GradientPart part)
+    {
+        if (!_parts.TryGetValue(part.ReduceId, out Dictionary<int, (ulong, int[])>? parts))
+            _parts[part.ReduceId] = parts = [];
+        parts[from] = (part.Sum, [.. part.Counts]);
+        TryFinishReduce();
+    }
+
+    void TryFinishReduce()
+    {
+        if (_reduce is not { } reduce)
+            return;
+        _parts.TryGetValue(reduce.ReduceId, out Dictionary<int, (ulong Sum, int[] Counts)>? parts);
+        ulong sum = 0;
+        var counts = new int[_counts.Length];
+        foreach (GradientShare share in reduce.Shares.Where(s => s.Stage == core.Schedule.Stage))
+        {
+            if (parts is null || !parts.TryGetValue(NumberOf(share.Peer), out (ulong Sum, int[] Counts) part))
+                return;
+            sum += part.Sum;
+            for (int m = 0; m < counts.Length; m++)
+                counts[m] += part.Counts[m];
+        }
+        (_reducedSum, _reducedCounts) = (sum, counts);
+        world.After(0.001, new Happening(HappeningKind.Reduced, node) { Life = life, ReduceId = reduce.ReduceId });
+    }
+
+    public void Reduced(long reduceId)
+    {
+        if (_reduce?.ReduceId != reduceId)
+            return;
+        _effects.Clear();
+        core.Schedule.HandleReduced(reduceId, [FakeModel.Square(_reducedSum)], _effects);
+        Perform();
+    }
+
+    void Apply(in PeerEffect effect)
+    {
+        ulong next = FakeModel.Apply(_weights, _reducedSum, effect.Scale);
+        world.Checks.Applied(Name, core.Schedule.Stage, effect.Step, effect.Scale, _reducedCounts, next);
+        _weights = next;
+        AppliedStep = effect.Step;
+        _reduce = null;
+        ClearSum();
+        world.After(0.002, new Happening(HappeningKind.Applied, node) { Life = life, Serial = _stateSerial, Step = effect.Step });
+    }
+
+    public void Applied(Happening done)
+    {
+        if (done.Serial != _stateSerial)
+            return;
+        _effects.Clear();
+        core.Schedule.HandleApplied(done.Step, _weights, world.Now, _effects);
+        Perform();
+    }
+
+    public void Loaded(Happening done, ulong weights, string failure)
+    {
+        if (done.Serial != _stateSerial)
+            return;
+        if (failure.Length == 0)
+        {
+            _weights = weights;
+            AppliedStep = done.Step;
+        }
+        _effects.Clear();
+        core.HandleLoaded(done.Step, failure, world.Now, _effects);
+        Perform();
+    }
+}
+
+readonly record struct GradientPart(long ReduceId, ulong Sum, ImmutableArray<int> Counts);

@@ -1,0 +1,108 @@
+// One simulated run: its shape, its speeds, its faults. Everything not given is drawn from the seed, a random subset of the
+// fault kinds included, so that some seeds are dense in one kind of trouble and others in combinations.
+using OrionNative.Engine.Run;
+
+namespace OrionNative.Engine.Simulation;
+
+[Flags]
+enum FaultKinds
+{
+    None = 0,
+    Crash = 1,
+    Hang = 2,
+    Slow = 4,
+    LinkBreak = 8,
+    Blackhole = 16,
+    Partition = 32,
+    OrchestratorCrash = 64,
+    TornEffects = 128,
+    Duplicates = 256,
+    Drain = 512,
+    ComputeHang = 1024,
+    All = 2047,
+}
+
+/// <summary>A bug planted in the harness on purpose: the checks must turn red.</summary>
+enum Sabotage
+{
+    None,
+
+    /// <summary>A rebuild does not clear the gradient sum.</summary>
+    KeepOldSum,
+
+    /// <summary>The orchestrator's last record is lost in a crash: the log is not durable.</summary>
+    ForgetLastRecord,
+
+    /// <summary>Every 40th contribution is not told.</summary>
+    DropContribution,
+
+    /// <summary>Every 40th backward is added twice.</summary>
+    AddTwice,
+
+    /// <summary>A restarted peer claims the state that it lost.</summary>
+    StaleWeights,
+}
+
+sealed record SwarmOptions
+{
+    public required ulong Seed { get; init; }
+
+    public int Stages { get; init; }
+
+    public int Replicas { get; init; }
+
+    public int Microbatches { get; init; }
+
+    public int Steps { get; init; }
+
+    public int CheckpointEvery { get; init; } = 4;
+
+    public FaultKinds Faults { get; init; }
+
+    public double FaultsPerMinute { get; init; } = 20;
+
+    /// <summary>Faults end and everything heals at this time.</summary>
+    public double FaultSeconds { get; init; } = 30;
+
+    /// <summary>Virtual time that the run may take once healed.</summary>
+    public double HealedSeconds { get; init; } = 240;
+
+    /// <summary>Compute time of a microbatch at each peer (forward and backward), seconds.</summary>
+    public double[] ServiceSeconds { get; init; } = [];
+
+    /// <summary>Round trip between any two nodes, seconds.</summary>
+    public double RoundTripSeconds { get; init; } = 0.03;
+
+    public double ClipNorm { get; init; } = 20;
+
+    public Sabotage Sabotage { get; init; }
+
+    /// <summary>Faults at given times, besides the drawn ones.</summary>
+    public IReadOnlyList<(double Seconds, FaultKinds Fault, int Peer)> Script { get; init; } = [];
+
+    public int PeerCount => Stages * Replicas;
+
+    public static SwarmOptions Draw(ulong seed)
+    {
+        var random = new SeededRandom(SeededRandom.Derive(seed, 77));
+        int stages = 1 + random.NextBelow(4), replicas = 1 + random.NextBelow(3);
+        int microbatches = 2 + random.NextBelow(11);
+        double service = random.NextBetween(0.05, 0.25);
+        double[] services = [.. Enumerable.Range(0, stages * replicas).Select(_ => service * random.NextBetween(0.7, 1.6))];
+        double secondsPerStep = Math.Max(0.3, service * (stages + (double)microbatches / replicas));
+        return new SwarmOptions
+        {
+            Seed = seed,
+            Stages = stages,
+            Replicas = replicas,
+            Microbatches = microbatches,
+            Steps = Math.Clamp((int)(25 / secondsPerStep), 5, 40),
+            CheckpointEvery = 1 + random.NextBelow(5),
+            Faults = (FaultKinds)random.NextBelow((int)FaultKinds.All + 1),
+            FaultsPerMinute = random.NextBetween(5, 60),
+            FaultSeconds = random.NextBetween(10, 35),
+            ServiceSeconds = services,
+            RoundTripSeconds = random.NextBetween(0.002, 0.12),
+        };
+    }
+}
