@@ -29,6 +29,7 @@ static class Program
         EvalCommand.Create(),
         GenerateCommand.Create(),
         DoctorCommand.Create(),
+        SimulateCommand.Create(),
     ];
 
     static int Run(ParseResult parsed)
