@@ -25,6 +25,8 @@ sealed partial class Orchestrator
         public MemberState State => !HasState ? MemberState.Joining : IsDraining ? MemberState.Draining : MemberState.Active;
     }
 
+    const string CameBack = "came back without its state";
+
     readonly SortedDictionary<PeerId, PeerProfile> _waiting = [];
     readonly HashSet<PeerId> _drained = [];
     StageSlice[] _slices = [];
@@ -39,7 +41,7 @@ sealed partial class Orchestrator
         }
         // A member that asks to join has lost what it held: its former life ends here.
         if (_members.ContainsKey(profile.Peer))
-            Remove([profile.Peer], "came back without its state", now);
+            Remove([profile.Peer], CameBack, now);
         if (Phase == RunPhase.Ended || _members.ContainsKey(profile.Peer))
             return;
         int stage = 0;
@@ -68,11 +70,11 @@ sealed partial class Orchestrator
         _members[profile.Peer] = new MemberInfo(profile) { Stage = stage, AdmittedEpoch = Placement.Epoch + 1, LeaseUntil = now + _settings.LeaseLasts };
         Publish();
         Send(profile.Peer, new OrchestratorMessage.Welcome(Term, Placement));
-        Settle(now);
-        if (Phase == RunPhase.Loading && !_members[profile.Peer].HasState)
+        if (Phase == RunPhase.Loading)
             LoadFrom(profile.Peer, PeerId.None, now);
         else if (Phase == RunPhase.Handover)
             HandOver(profile.Peer, now);
+        Settle(now);
     }
 
     bool IsAdmissible(PeerMessage.Join join, long unixSeconds, out JoinRefusal refusal, out string text)
@@ -105,7 +107,8 @@ sealed partial class Orchestrator
                 continue;
             }
             double speed = _members.Values.Where(m => m.Stage == s && !m.IsDraining).Sum(m => m.Profile.Speed);
-            double supply = speed / _settings.Model.Cost(_slices[s]);
+            bool isEmpty = !_members.Values.Any(m => m.Stage == s);
+            double supply = isEmpty ? -1 : speed / _settings.Model.Cost(_slices[s]);
             if (supply < best)
                 (best, stage) = (supply, s);
         }
@@ -229,11 +232,14 @@ sealed partial class Orchestrator
         {
             MemberInfo member = _members[peer];
             Persist(new DurableRecord.PeerRemoved(peer, Placement.Epoch + 1, reason));
-            Send(peer, new OrchestratorMessage.Leave(reason, !_drained.Contains(peer)));
+            if (reason != CameBack)
+                Send(peer, new OrchestratorMessage.Leave(reason, !_drained.Contains(peer)));
             reopens |= !IsReductionSafeWithout(peer, member);
             _members.Remove(peer);
             _reducedSums.Remove(peer);
-            if (Phase != RunPhase.Reducing)
+            if (Phase == RunPhase.Reducing)
+                _departed.Add(peer);
+            else
                 _table.Remove(peer);
         }
         Publish();
@@ -281,8 +287,23 @@ sealed partial class Orchestrator
         }
         if (Phase != RunPhase.Hold)
             SetPhase(RunPhase.Hold, HoldText(empty));
+        FillEmptyStages();
         if (EmptyStage(m => true) < 0)
             BeginLoading(now);
+    }
+
+    // A newcomer that holds nothing yet serves an empty stage rather than wait beside the holders of its own.
+    void FillEmptyStages()
+    {
+        for (int stage = EmptyStage(m => true); stage >= 0; stage = EmptyStage(m => true))
+        {
+            long needed = _settings.Model.Bytes(_slices[stage]);
+            MemberInfo? spare = _members.Values.FirstOrDefault(m => !m.HasState && m.Profile.MemoryBytes >= needed
+                && _members.Values.Count(other => other.Stage == m.Stage) > 1);
+            if (spare is null)
+                return;
+            spare.Stage = stage;
+        }
     }
 
     string HoldText(int stage) =>
@@ -309,7 +330,7 @@ sealed partial class Orchestrator
         if (Phase == RunPhase.Reducing)
             Reopen();
         else
-            Send(peer, new OrchestratorMessage.Reopen(_table.Step, (long)Term << 32));
+            Send(peer, new OrchestratorMessage.Reopen(_table.Step, Math.Max(_reduceId, (long)Term << 32)));
         if (!hello.HasState)
             Reload(member, now);
         else
@@ -339,6 +360,7 @@ sealed partial class Orchestrator
             return;
         }
         SetPhase(RunPhase.Hold, HoldText(EmptyStage(m => m.HasState)));
+        FillEmptyStages();
         if (EmptyStage(m => true) < 0)
             BeginLoading(now);
     }

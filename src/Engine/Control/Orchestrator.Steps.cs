@@ -12,6 +12,8 @@ namespace OrionNative.Engine.Control;
 sealed partial class Orchestrator
 {
     readonly SortedDictionary<PeerId, ImmutableArray<double>> _reducedSums = [];
+    /// <summary>Gone during the open reduction; their sums count in it, and only in it.</summary>
+    readonly HashSet<PeerId> _departed = [];
     readonly HashSet<int> _checkpointStages = [];
     double _lastScale, _lastNorm;
     long _reduceId;
@@ -167,6 +169,7 @@ sealed partial class Orchestrator
     {
         _reduceId = (long)Term << 32 | (uint)++_reduceTries;
         _reducedSums.Clear();
+        _departed.Clear();
         _progressAt = now;
         SetPhase(RunPhase.Reducing, "");
         var reduce = new OrchestratorMessage.Reduce(_table.Step, _reduceId, [.. _table.Shares()]);
@@ -218,11 +221,9 @@ sealed partial class Orchestrator
                 Send(peer, new OrchestratorMessage.Reopen(_table.Step, _reduceId));
         }
         _reducedSums.Clear();
-        foreach (GradientShare share in _table.Shares())
-        {
-            if (!_members.ContainsKey(share.Peer))
-                _table.Remove(share.Peer);
-        }
+        foreach (PeerId peer in _departed)
+            _table.Remove(peer);
+        _departed.Clear();
         if (Phase == RunPhase.Reducing)
             SetPhase(RunPhase.Running, "");
     }

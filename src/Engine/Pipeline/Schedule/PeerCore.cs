@@ -63,6 +63,8 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
             case OrchestratorMessage.Refused refused:
                 End(refused.Text, effects);
                 break;
+            case OrchestratorMessage.Leave { MayRejoin: true } when State == PeerState.Asking:
+                break;
             case OrchestratorMessage.Leave leave:
                 Leave(leave, effects);
                 break;

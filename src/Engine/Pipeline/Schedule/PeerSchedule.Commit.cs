@@ -15,6 +15,7 @@ sealed partial class PeerSchedule
     readonly Queue<OrchestratorMessage.Grant> _waitingGrants = new();
     OrchestratorMessage.Rebuild? _pendingRebuild;
     OrchestratorMessage.Reduce? _pendingReduce;
+    OrchestratorMessage.Reduce? _waitingReduce;
     long _sealedId;
     long _reducedId;
     bool _isApplying;
@@ -66,6 +67,8 @@ sealed partial class PeerSchedule
 
     public void HandleReduce(OrchestratorMessage.Reduce reduce, Instant now, PeerEffects effects)
     {
+        if (reduce.Step == Step + 1)
+            _waitingReduce = reduce;
         if (reduce.Step != Step || reduce.ReduceId <= _sealedId)
             return;
         if (IsSealed)
@@ -134,6 +137,8 @@ sealed partial class PeerSchedule
 
     public void HandleReopen(OrchestratorMessage.Reopen reopen, Instant now, PeerEffects effects)
     {
+        if (_waitingReduce?.ReduceId <= reopen.ReduceId)
+            _waitingReduce = null;
         if (reopen.Step != Step)
             return;
         if (_pendingReduce?.ReduceId <= reopen.ReduceId)
@@ -176,6 +181,11 @@ sealed partial class PeerSchedule
         Begin(Stage, Step + 1, now, effects);
         for (int waiting = _waitingGrants.Count; waiting > 0; waiting--)
             HandleGrant(_waitingGrants.Dequeue(), now, effects);
+        if (_waitingReduce is { } reduce)
+        {
+            _waitingReduce = null;
+            HandleReduce(reduce, now, effects);
+        }
     }
 
     /// <summary>Where this peer stands in its uncommitted step.</summary>

@@ -100,6 +100,7 @@ sealed partial class PeerSchedule
         Generation = 0;
         ClearStep();
         _waitingGrants.Clear();
+        _waitingReduce = null;
         _isApplying = false;
     }
 
