@@ -35,7 +35,8 @@ sealed class SimNetwork(int nodeCount, TimeSpan delay, long bytesPerSecond)
 
     public void Silence(int from, int to, Instant until) => _silentUntil[from, to] = until;
 
-    public bool IsSilent(int from, int to, Instant now) => _silentUntil[from, to] > now;
+    /// <summary>What was sent during a silence may still be arriving.</summary>
+    public bool WasSilent(int from, int to, Instant now) => _silentUntil[from, to] + delay + delay > now;
 
     public void Heal() => Array.Clear(_silentUntil);
 

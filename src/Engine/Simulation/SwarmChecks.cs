@@ -16,7 +16,9 @@ sealed class SwarmChecks(FakeModel model, SwarmOptions options)
 {
     readonly Dictionary<int, Placement> _epochs = [];
     readonly Dictionary<(int Branch, int Step), double> _commits = [];
-    int _branch, _committedStep, _epoch, _term;
+    int _branch, _epoch, _term;
+
+    public int CommittedStep { get; private set; }
 
     public int MessagesBetweenTwo => 40 + 8 * options.Microbatches;
 
@@ -33,14 +35,14 @@ sealed class SwarmChecks(FakeModel model, SwarmOptions options)
                 _epoch = published.Placement.Epoch;
                 break;
             case DurableRecord.RolledBack back:
-                Require(back.Branch > _branch && back.FromStep == _committedStep, $"rolled back from step {back.FromStep}, committed is {_committedStep}");
-                (_branch, _committedStep) = (back.Branch, back.ToStep);
+                Require(back.Branch > _branch && back.FromStep == CommittedStep, $"rolled back from step {back.FromStep}, committed is {CommittedStep}");
+                (_branch, CommittedStep) = (back.Branch, back.ToStep);
                 break;
             case DurableRecord.StepCommitted commit:
-                Require(commit.Step == _committedStep + 1, $"step {commit.Step} committed after step {_committedStep}");
+                Require(commit.Step == CommittedStep + 1, $"step {commit.Step} committed after step {CommittedStep}");
                 Require(commit.Branch == _branch, $"step {commit.Step} committed in branch {commit.Branch}, the branch is {_branch}");
                 Require(_commits.TryAdd((commit.Branch, commit.Step), commit.Scale), $"step {commit.Step} committed twice in branch {commit.Branch}");
-                _committedStep = commit.Step;
+                CommittedStep = commit.Step;
                 break;
             default:
                 break;

@@ -20,6 +20,12 @@ enum FaultKinds
     Drain = 512,
     ComputeHang = 1024,
     All = 2047,
+
+    /// <summary>Nobody hears the peer; scripted only.</summary>
+    BlackholeOut = 2048,
+
+    /// <summary>The peer hears nobody; scripted only.</summary>
+    BlackholeIn = 4096,
 }
 
 /// <summary>A bug planted in the harness on purpose: the checks must turn red.</summary>
@@ -38,9 +44,6 @@ enum Sabotage
 
     /// <summary>Every 40th backward is added twice.</summary>
     AddTwice,
-
-    /// <summary>A restarted peer claims the state that it lost.</summary>
-    StaleWeights,
 }
 
 sealed record SwarmOptions

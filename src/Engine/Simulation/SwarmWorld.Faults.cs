@@ -172,6 +172,10 @@ sealed partial class SwarmWorld
             case FaultKinds.Blackhole when other != node:
                 _network.Silence(node, other, Now + TimeSpan.FromSeconds(seconds));
                 break;
+            case FaultKinds.BlackholeOut or FaultKinds.BlackholeIn:
+                for (int end = 0; end <= Options.PeerCount; end++)
+                    _network.Silence(fault == FaultKinds.BlackholeOut ? node : end, fault == FaultKinds.BlackholeOut ? end : node, Now + TimeSpan.FromSeconds(20));
+                break;
             case FaultKinds.Partition:
                 Partition(seconds);
                 break;

@@ -83,6 +83,11 @@ sealed partial class SwarmWorld
 
     public List<(double Seconds, int From, int Microbatch)> Reroutes { get; } = [];
 
+    public int[] HoldersOf(int stage) =>
+        [.. _peers.Where(p => p is not null && p.Core.Schedule.Stage == stage).Select(p => p!.Node)];
+
+    public int[] ReplicasOf(int node) => [.. HoldersOf(_peers[node]!.Core.Schedule.Stage).Where(n => n != node)];
+
     public static int NumberOf(PeerId peer)
     {
         if (peer.IsNone)
@@ -110,7 +115,7 @@ sealed partial class SwarmWorld
                 throw new InvariantException($"no end {Options.HealedSeconds:F0} s after everything healed: {Standing()}");
             Handle(next);
         }
-        SwarmChecks.Require(_orchestrator!.CommittedStep == Options.Steps, $"ended at step {_orchestrator.CommittedStep} of {Options.Steps}: {_endReason}");
+        SwarmChecks.Require(Checks.CommittedStep == Options.Steps, $"ended at step {Checks.CommittedStep} of {Options.Steps}: {_endReason}");
         for (int stage = 0; stage < Options.Stages; stage++)
             SwarmChecks.Require(_checkpoints[(Options.Steps, stage)] == Model.Reference(Options.Steps, stage), $"the last checkpoint of stage {stage} is not the single process's");
     }
@@ -225,7 +230,10 @@ sealed partial class SwarmWorld
     void Act(OrchestratorEvent input)
     {
         int stopAfter = _tearNext ? _random.NextBelow(6) : int.MaxValue;
-        IReadOnlyList<OrchestratorEffect> effects = _orchestrator!.Step(input, Now);
+        int committed = _orchestrator!.CommittedStep;
+        if (_orchestrator.Phase == RunPhase.Reducing && input is OrchestratorEvent.Received { Message: PeerMessage.Hello })
+            Probes.Hit(Probe.HelloWhileReducing);
+        IReadOnlyList<OrchestratorEffect> effects = _orchestrator.Step(input, Now);
         if (effects.Count <= stopAfter)
             stopAfter = int.MaxValue;
         for (int i = 0; i < effects.Count; i++)
@@ -237,6 +245,8 @@ sealed partial class SwarmWorld
                 return;
             }
             Probes.See(effects[i], _orchestrator.Phase);
+            if (effects[i] is OrchestratorEffect.Send { Message: OrchestratorMessage.Commit commit } && commit.Step == committed)
+                Probes.Hit(Probe.CommitResent);
             Perform(effects[i]);
         }
     }
@@ -309,7 +319,7 @@ sealed partial class SwarmWorld
 
     void CheckInFlight(int from, int to)
     {
-        bool isStopped = _peers[to] is { IsHung: true } || _network.IsSilent(from, to, Now);
+        bool isStopped = to > 0 && _peers[to] is { IsHung: true } || _network.WasSilent(from, to, Now);
         SwarmChecks.Require(isStopped || _network.OnTheWay(from, to) <= Checks.MessagesBetweenTwo,
             $"{_network.OnTheWay(from, to)} messages are on the way from {from} to {to}");
     }

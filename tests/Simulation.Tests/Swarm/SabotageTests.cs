@@ -1,0 +1,27 @@
+// The checks are themselves checked: a bug planted in the harness must turn some seed red, and name the property.
+using OrionNative.Engine.Simulation;
+
+namespace OrionNative.Simulation.Tests.Swarm;
+
+public class SabotageTests
+{
+    // Of the string, what the check says when it catches the bug.
+    [Theory]
+    [InlineData((int)Sabotage.AddTwice, "times in the sum")]
+    [InlineData((int)Sabotage.KeepOldSum, "times in the sum")]
+    [InlineData((int)Sabotage.ForgetLastRecord, "committed")]
+    [InlineData((int)Sabotage.DropContribution, "no end")]
+    public void BugPlanted_SomeSeeds_TheRightCheckTurnsRed(int sabotage, string expected)
+    {
+        for (ulong seed = 1; seed <= 120; seed++)
+        {
+            SwarmOptions options = SwarmOptions.Draw(seed) with { Sabotage = (Sabotage)sabotage, HealedSeconds = 60 };
+            SwarmOutcome outcome = SwarmSimulation.Run(options, null, out _);
+            if (outcome.IsSuccess)
+                continue;
+            Assert.Contains(expected, outcome.Failure);
+            return;
+        }
+        Assert.Fail($"{(Sabotage)sabotage}: no seed noticed");
+    }
+}
