@@ -4,7 +4,8 @@
 //   p_j = (1 - floor) * w_j / sum(w) + floor / count
 // s_j: service time of one microbatch at j, an average of what j did for us or told; n_j: work ahead of ours there, the
 // larger of what j last told (drained since at its own rate, plus what we sent since) and what we still have there.
-// The floor keeps every replica's estimate fresh; a suspected one gets nothing. No allocation after SetCandidates.
+// Left out: the suspected, the full, and those with T_j > WorthWaiting * min(T), full ones included: better to wait than to
+// feed a straggler at a step's end. The floor keeps estimates fresh. No allocation after SetCandidates.
 using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Routing;
@@ -13,10 +14,13 @@ namespace OrionNative.Engine.Routing;
 sealed record PathfinderSettings
 {
     /// <summary>How sharply the faster candidate wins; 0 is uniform, large is greedy.</summary>
-    public double Gamma { get; init; } = 4;
+    public double Gamma { get; init; } = 2;
 
     /// <summary>The share of choices that is uniform over all candidates.</summary>
     public double Floor { get; init; } = 0.02;
+
+    /// <summary>A candidate slower than this multiple of the soonest one, full or not, is not worth it: better wait.</summary>
+    public double WorthWaiting { get; init; } = 3;
 
     /// <summary>Weight of a new sample in the averages of service time, round trip and bandwidth.</summary>
     public double Smoothing { get; init; } = 0.2;
@@ -53,6 +57,7 @@ sealed class Pathfinder(PathfinderSettings settings, ulong seed)
     readonly Dictionary<PeerId, int> _index = [];
     Candidate[] _candidates = [];
     double[] _weights = [];
+    double[] _seconds = [];
     SeededRandom _random = new(seed);
 
     public int Count => _candidates.Length;
@@ -71,6 +76,7 @@ sealed class Pathfinder(PathfinderSettings settings, ulong seed)
         }
         _candidates = next;
         _weights = new double[next.Length];
+        _seconds = new double[next.Length];
         _index.Clear();
         for (int i = 0; i < next.Length; i++)
             _index.Add(next[i].Peer, i);
@@ -79,13 +85,20 @@ sealed class Pathfinder(PathfinderSettings settings, ulong seed)
     /// <summary>Chooses the next hop for a payload, or none if every candidate is suspected, excluded or full.</summary>
     public bool TryPick(long payloadBytes, ReadOnlySpan<PeerId> excluded, Instant now, out PeerId peer)
     {
+        double soonest = double.PositiveInfinity;
+        for (int i = 0; i < _candidates.Length; i++)
+        {
+            _seconds[i] = ExpectedSeconds(ref _candidates[i], payloadBytes, now);
+            if (!_candidates[i].IsSuspected)
+                soonest = Math.Min(soonest, _seconds[i]);
+        }
         double sum = 0;
         int usable = 0;
         for (int i = 0; i < _candidates.Length; i++)
         {
             ref Candidate candidate = ref _candidates[i];
-            bool skip = candidate.IsSuspected || candidate.IsFull || excluded.Contains(candidate.Peer);
-            _weights[i] = skip ? 0 : Weight(ref candidate, payloadBytes, now);
+            bool skip = candidate.IsSuspected || candidate.IsFull || _seconds[i] > settings.WorthWaiting * soonest || excluded.Contains(candidate.Peer);
+            _weights[i] = skip ? 0 : Weight(ref candidate, _seconds[i], now);
             sum += _weights[i];
             usable += skip ? 0 : 1;
         }
@@ -109,10 +122,10 @@ sealed class Pathfinder(PathfinderSettings settings, ulong seed)
     public double ExpectedSeconds(PeerId peer, long payloadBytes, Instant now) =>
         ExpectedSeconds(ref _candidates[_index[peer]], payloadBytes, now);
 
-    double Weight(ref Candidate candidate, long payloadBytes, Instant now)
+    double Weight(ref Candidate candidate, double seconds, Instant now)
     {
         double failures = candidate.Failures * Fade(now - candidate.FailuresAt);
-        double weight = Math.Pow(ExpectedSeconds(ref candidate, payloadBytes, now), -settings.Gamma);
+        double weight = Math.Pow(seconds, -settings.Gamma);
         return Math.Max(weight * Math.Pow(2, -failures), SmallestWeight);
     }
 
