@@ -40,8 +40,11 @@ sealed class Optimizer : IDisposable
     public OptimizerState[] State { get; }
 
     /// <summary>Bytes of the state of a stage.</summary>
-    public static long Measure(IReadOnlyList<Parameter> parameters, OptimizerKind kind, IOps ops) =>
-        Arena.Measure(arena => Lay(arena, new OptimizerState[parameters.Count], parameters, kind, ops));
+    public static long Measure(ModelConfig model, StageRange range, OptimizerKind kind, IDevice device)
+    {
+        IReadOnlyList<Parameter> parameters = new ParameterLayout(model, range, device.ComputeType, new Arena(0), null).All;
+        return Arena.Measure(arena => Lay(arena, new OptimizerState[parameters.Count], parameters, kind, device.Ops));
+    }
 
     static nint Lay(Arena arena, OptimizerState[] state, IReadOnlyList<Parameter> parameters, OptimizerKind kind, IOps ops)
     {

@@ -38,7 +38,7 @@ sealed class Trainer : IDisposable
         _parameters = Array.ConvertAll(ranges, range => new ParameterSet(model, range, device, gradients: true));
         _optimizers = Array.ConvertAll(_parameters, parameters => new Optimizer(parameters, run));
         _norms = Array.ConvertAll(_parameters, parameters => new GradientNorm(parameters));
-        _chain = new StageChain(_parameters, new StageOptions(run.MicrobatchSize, run.Sequence, 1, run.Recompute), run.Wire);
+        _chain = new StageChain(_parameters, OptionsOf(run), run.Wire);
         _inputs = new int[run.MicrobatchSize * run.Sequence];
         _targets = new int[_inputs.Length];
         foreach (ParameterSet parameters in _parameters)
@@ -46,6 +46,21 @@ sealed class Trainer : IDisposable
             parameters.Initialize(run.Seed);
         }
     }
+
+    /// <summary>What such a trainer will occupy, known before one is built.</summary>
+    public static MemoryPlan Plan(ModelConfig model, RunConfig run, IDevice device, IReadOnlyList<int>? cuts = null)
+    {
+        MemoryPlan total = default;
+        foreach (StageRange range in StageRange.Cut(model, cuts ?? model.Boundaries))
+        {
+            MemoryPlan stage = MemoryPlan.Of(model, range, OptionsOf(run), device);
+            total += stage with { OptimizerState = Optimizer.Measure(model, range, run.Optimizer, device) };
+        }
+
+        return total;
+    }
+
+    static StageOptions OptionsOf(RunConfig run) => new(run.MicrobatchSize, run.Sequence, 1, run.Recompute);
 
     /// <summary>The model in training.</summary>
     public ModelConfig Model { get; }
