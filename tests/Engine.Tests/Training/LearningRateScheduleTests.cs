@@ -36,9 +36,9 @@ public class LearningRateScheduleTests
 
     [Fact]
     public void AnySchedule_AfterWarmUp_NeverRisesAndStaysBetweenFloorAndPeak() => Prop.ForAll(
-        ArbMap.Default.ArbFor<(byte Warmup, byte Rest, byte Kind)>(), shape =>
+        ArbMap.Default.ArbFor<(byte Warmup, byte After, byte Kind)>(), shape =>
         {
-            LearningRateSchedule schedule = new((ScheduleKind)(shape.Kind % 3), 3e-3, 1e-4, shape.Warmup, shape.Warmup + shape.Rest + 1);
+            LearningRateSchedule schedule = new((ScheduleKind)(shape.Kind % 3), 3e-3, 1e-4, shape.Warmup, shape.Warmup + shape.After + 1);
             double last = schedule.Peak;
             for (int step = shape.Warmup; step < schedule.Steps + 3; step++)
             {
