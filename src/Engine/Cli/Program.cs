@@ -28,6 +28,10 @@ static class Program
         TrainCommand.Create(),
         EvalCommand.Create(),
         GenerateCommand.Create(),
+        ExportCommand.Create(),
+        InspectCommand.Create(),
+        TokenizerCommand.Create(),
+        DataCommand.Create(),
         DoctorCommand.Create(),
         SimulateCommand.Create(),
     ];

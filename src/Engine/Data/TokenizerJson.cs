@@ -5,6 +5,7 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Data;
 
@@ -27,6 +28,8 @@ static class TokenizerJson
     /// <exception cref="InvalidDataException">The file is not a tokenizer that can be run here; the message says why.</exception>
     public static ITokenizer Load(string path)
     {
+        if (!File.Exists(path))
+            throw new ConfigurationException($"There is no tokenizer '{path}'; give 'byte' or the path of a tokenizer.json, which `orion-engine tokenizer train` makes.");
         byte[] bytes = File.ReadAllBytes(path);
         TokenizerModel model;
         try

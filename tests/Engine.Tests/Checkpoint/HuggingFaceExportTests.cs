@@ -9,7 +9,7 @@ namespace OrionNative.Engine.Tests.Checkpoint;
 
 public class HuggingFaceExportTests
 {
-    static readonly ModelConfig _plain = new() { Vocabulary = 256, Width = 16, Layers = 3, QueryHeads = 4, KeyValueHeads = 2, HeadWidth = 4, FeedForward = 24, Context = 64, NormEpsilon = 1e-5f };
+    internal static readonly ModelConfig Plain = new() { Vocabulary = 256, Width = 16, Layers = 3, QueryHeads = 4, KeyValueHeads = 2, HeadWidth = 4, FeedForward = 24, Context = 64, NormEpsilon = 1e-5f };
 
     // Values that are not whole in bfloat16, different in every tensor and element.
     static TensorSource Source(string name, long[] shape, int salt) => new(name, TensorType.F32, shape, (offset, destination) =>
@@ -21,7 +21,7 @@ public class HuggingFaceExportTests
 
     static float Value(int salt, long index) => MathF.Sin((salt * 1000) + index) * 3;
 
-    static string SaveCheckpoint(TemporaryFolder folder, ModelConfig model, Func<string, bool>? keep = null)
+    internal static string SaveCheckpoint(TemporaryFolder folder, ModelConfig model, Func<string, bool>? keep = null)
     {
         (string Name, long[] Shape)[] tensors = [.. ModelTensors.Of(model)];
         TensorGroup[] groups = [.. tensors.Select((tensor, i) => (Group: GroupNames.Of(tensor.Name), Source: Source(tensor.Name, tensor.Shape, i)))
@@ -36,7 +36,7 @@ public class HuggingFaceExportTests
     public void Export_PlainModel_IsACompleteHuggingFaceDirectory()
     {
         using var folder = new TemporaryFolder();
-        SaveCheckpoint(folder, _plain);
+        SaveCheckpoint(folder, Plain);
         using (CheckpointReader checkpoint = CheckpointReader.Open(folder["run"]))
             HuggingFaceExport.Write(checkpoint, folder["hf"]);
 
@@ -53,7 +53,7 @@ public class HuggingFaceExportTests
         Assert.Same(ByteTokenizer.Instance, TokenizerJson.Load(folder["hf/tokenizer.json"]));
 
         using var file = new SafetensorsFile(folder["hf/model.safetensors"]);
-        (string Name, long[] Shape)[] expected = [.. ModelTensors.Of(_plain)];
+        (string Name, long[] Shape)[] expected = [.. ModelTensors.Of(Plain)];
         Assert.Equal(expected.Select(tensor => tensor.Name).Order(StringComparer.Ordinal), file.Tensors.Keys.Order(StringComparer.Ordinal));
         for (int i = 0; i < expected.Length; i++)
         {
@@ -67,7 +67,7 @@ public class HuggingFaceExportTests
     public void Export_AsBFloat16_RoundsToNearest()
     {
         using var folder = new TemporaryFolder();
-        SaveCheckpoint(folder, _plain);
+        SaveCheckpoint(folder, Plain);
         using (CheckpointReader checkpoint = CheckpointReader.Open(folder["run"]))
             HuggingFaceExport.Write(checkpoint, folder["hf"], TensorType.BF16);
         using var file = new SafetensorsFile(folder["hf/model.safetensors"]);
@@ -85,12 +85,12 @@ public class HuggingFaceExportTests
     public void Export_WeightMissingOrTooMany_IsNamed()
     {
         using var folder = new TemporaryFolder();
-        SaveCheckpoint(folder, _plain, name => name != "model.layers.1.mlp.up_proj.weight");
+        SaveCheckpoint(folder, Plain, name => name != "model.layers.1.mlp.up_proj.weight");
         using CheckpointReader missing = CheckpointReader.Open(folder["run"]);
         Assert.Contains("model.layers.1.mlp.up_proj.weight", Assert.Throws<InvalidDataException>(() => HuggingFaceExport.Write(missing, folder["hf"])).Message);
         Assert.False(Directory.Exists(folder["hf"]));
 
-        ModelConfig coded = _plain with { Boundary = BoundaryKind.Resbm, CodeWidth = 4, Boundaries = [2] };
+        ModelConfig coded = Plain with { Boundary = BoundaryKind.Resbm, CodeWidth = 4, Boundaries = [2] };
         using var other = new TemporaryFolder();
         string saved = SaveCheckpoint(other, coded);
         string manifest = Path.Combine(saved, CheckpointManifest.FileName);
@@ -105,7 +105,7 @@ public class HuggingFaceExportTests
     public void Export_FolderInUse_IsRefused()
     {
         using var folder = new TemporaryFolder();
-        SaveCheckpoint(folder, _plain);
+        SaveCheckpoint(folder, Plain);
         folder.Write("hf/precious.txt", "x"u8);
         using CheckpointReader checkpoint = CheckpointReader.Open(folder["run"]);
         Assert.Throws<ConfigurationException>(() => HuggingFaceExport.Write(checkpoint, folder["hf"]));
@@ -120,7 +120,7 @@ public class HuggingFaceExportTests
     [InlineData(BoundaryKind.Anchored, 3)]
     internal void ModelTensors_AnyBoundary_AreWhatTheModelTrains(BoundaryKind boundary, int rank)
     {
-        ModelConfig model = _plain with { Boundary = boundary, CodeWidth = 4, AnchorRank = rank, Boundaries = [1, 2] };
+        ModelConfig model = Plain with { Boundary = boundary, CodeWidth = 4, AnchorRank = rank, Boundaries = [1, 2] };
         var layout = new ParameterLayout(model, StageRange.Whole(model), ElementType.Float32, new Arena(0), gradients: null);
         Assert.Equal(
             layout.All.Select(parameter => (parameter.Name, parameter.Count)).OrderBy(entry => entry.Name, StringComparer.Ordinal),

@@ -138,6 +138,24 @@ public class TokenizerJsonTests
             Assert.Contains(expected, message);
     }
 
+    // Ids that Hugging Face's own library gives (tests/golden/hf_tokenizer.mjs), for Llama 3's, GPT-2's and no pattern.
+    [Fact]
+    public void Encode_HardText_IsWhatHuggingFaceEncodes()
+    {
+        JsonArray golden = JsonNode.Parse(File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "golden", "hf_tokenizer.json")))!.AsArray();
+        Assert.Equal(3, golden.Count);
+        foreach (JsonNode? entry in golden)
+        {
+            ITokenizer tokenizer = Load(Encoding.UTF8.GetBytes(entry!["tokenizer"]!.ToJsonString()));
+            foreach (JsonNode? example in entry["cases"]!.AsArray())
+            {
+                string text = (string)example!["text"]!;
+                Assert.Equal(example["ids"]!.AsArray().Select(id => (int)id!), tokenizer.Encode(text));
+                Assert.Equal(text, tokenizer.DecodeText([.. tokenizer.Encode(text)]));
+            }
+        }
+    }
+
     [Fact]
     public void Load_ByteWithoutAToken_IsRefused()
     {
