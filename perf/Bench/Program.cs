@@ -3,6 +3,8 @@ using OrionNative.Bench;
 
 Suite[] suites =
 [
+    new("peaks", "ceilings of this machine: fused multiply-adds and memory copies", PeaksSuite.Run),
+    new("gemm", "matrix products against OpenBLAS and the multiply-add peak", GemmSuite.Run),
     new("elementwise", "memory-bound operations against the copy bandwidth", ElementwiseSuite.Run),
     new("quic", "QUIC over loopback: goodput, CPU per gigabyte, round trip", QuicBench.Run),
 ];

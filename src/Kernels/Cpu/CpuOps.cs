@@ -45,6 +45,7 @@ sealed unsafe partial class CpuOps(ThreadTeam team, VectorPath path) : IOps, IDi
         NativeMemory.AlignedFree(_workspace);
         _workspace = null;
         _workspaceBytes = 0;
+        _product.Dispose();
         _team.Dispose();
     }
 }

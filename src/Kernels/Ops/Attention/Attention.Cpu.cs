@@ -1,194 +1,123 @@
-// Causal grouped-query attention, one (sequence, key-value head) an item, so that key and value gradients have one writer
-// and one order of summation.
-namespace OrionNative.Kernels.Cpu;
+// Causal grouped-query attention on the CPU: checks, and what is cut into items. The tiles of the matrix product do the
+// arithmetic on blocks that stay in the second-level cache; the two directions are in AttentionForward.Cpu.cs and
+// AttentionBackward.Cpu.cs. Invariant: keys are visited in blocks that start at multiples of a constant, so the bits of a query's
+// output depend on its own row and the rows before it, not on threads, vector width, or how many tokens come after.
+using OrionNative.Kernels.Cpu.Gemm;
 
-#pragma warning disable CA1822 // members of the contract
+namespace OrionNative.Kernels.Cpu;
 
 sealed unsafe partial class CpuOps
 {
-    struct AttentionTask
-    {
-        public float* Queries, Keys, Values, Output, LogSumExp, Delta, GradOutput, GradQueries, GradKeys, GradValues;
-        public int Start, QueryRows, QueryStride, KeyStride, ValueStride, OutputStride, GradOutputStride, GradStride;
-        public int KeyRows, StatisticStride, Heads, Groups, Width;
-    }
+    readonly MicrokernelSet _tiles = new(path);
 
-    /// <inheritdoc cref="IOps.AttentionForward"/>
+    /// <inheritdoc/>
     public void AttentionForward(Tensor qkv, Tensor output, Tensor logSumExp, AttentionShape shape)
     {
-        AttentionTask task = Packed(qkv, output, logSumExp, shape);
-        _team.Run(shape.Sequences * shape.KeyValueHeads, &task, &AttentionForwardItem);
-    }
-
-    /// <inheritdoc cref="IOps.AttentionBackwardBytes"/>
-    public long AttentionBackwardBytes(AttentionShape shape) => (long)shape.Rows * shape.QueryHeads * sizeof(float);
-
-    /// <inheritdoc cref="IOps.AttentionBackward"/>
-    public void AttentionBackward(Tensor qkv, Tensor output, Tensor gradOutput, Tensor logSumExp, Tensor gradQkv, nint scratch, AttentionShape shape)
-    {
-        AttentionTask task = Packed(qkv, output, logSumExp, shape);
-        task.Delta = (float*)scratch;
-        task.GradOutput = (float*)gradOutput.Address;
-        task.GradOutputStride = gradOutput.Stride;
-        task.GradQueries = (float*)gradQkv.Address;
-        task.GradKeys = task.GradQueries + (shape.QueryHeads * shape.HeadWidth);
-        task.GradValues = task.GradKeys + (shape.KeyValueHeads * shape.HeadWidth);
-        task.GradStride = gradQkv.Stride;
-        for (int row = 0; row < gradQkv.Rows; row++)
-        {
-            new Span<float>(task.GradQueries + ((long)row * gradQkv.Stride), gradQkv.Columns).Clear();
-        }
-
-        _team.Run(shape.Sequences * shape.KeyValueHeads, &task, &AttentionBackwardItem);
-    }
-
-    /// <inheritdoc cref="IOps.AttentionCached"/>
-    public void AttentionCached(Tensor qkv, Tensor keys, Tensor values, int start, Tensor output, AttentionShape shape)
-    {
-        int columns = shape.KeyValueHeads * shape.HeadWidth;
-        for (int row = 0; row < qkv.Rows; row++)
-        {
-            float* source = (float*)qkv.Address + ((long)row * qkv.Stride) + (shape.QueryHeads * shape.HeadWidth);
-            new Span<float>(source, columns).CopyTo(new Span<float>((float*)keys.Address + ((long)(start + row) * keys.Stride), columns));
-            new Span<float>(source + columns, columns).CopyTo(new Span<float>((float*)values.Address + ((long)(start + row) * values.Stride), columns));
-        }
-
-        AttentionTask task = new()
-        {
-            Queries = (float*)qkv.Address,
-            Keys = (float*)keys.Address,
-            Values = (float*)values.Address,
-            Output = (float*)output.Address,
-            Start = start,
-            QueryRows = qkv.Rows,
-            QueryStride = qkv.Stride,
-            KeyStride = keys.Stride,
-            ValueStride = values.Stride,
-            OutputStride = output.Stride,
-            Heads = shape.QueryHeads,
-            Groups = shape.KeyValueHeads,
-            Width = shape.HeadWidth,
-        };
-        _team.Run(shape.KeyValueHeads, &task, &AttentionForwardItem);
-    }
-
-    static AttentionTask Packed(Tensor qkv, Tensor output, Tensor logSumExp, AttentionShape shape)
-    {
-        if (qkv.Rows != shape.Rows || qkv.Columns != shape.PackedColumns || output.Rows != shape.Rows
-            || output.Columns != shape.OutputColumns || shape.QueryHeads % shape.KeyValueHeads != 0
-            || logSumExp.Rows != shape.Sequences * shape.QueryHeads || logSumExp.Columns != shape.Tokens)
-        {
-            throw new ArgumentException(
-                $"attention of {shape}: qkv {qkv}, expected [{shape.Rows}, {shape.PackedColumns}]; output {output}, expected "
-                + $"[{shape.Rows}, {shape.OutputColumns}]; logSumExp {logSumExp}, expected [{shape.Sequences * shape.QueryHeads}, {shape.Tokens}]");
-        }
-
+        Check(qkv, output, logSumExp, shape);
         float* queries = (float*)qkv.Address;
         float* keys = queries + (shape.QueryHeads * shape.HeadWidth);
-        return new AttentionTask
+        AttentionForwardCall call = new()
         {
+            Shape = shape,
             Queries = queries,
             Keys = keys,
             Values = keys + (shape.KeyValueHeads * shape.HeadWidth),
-            Output = (float*)output.Address,
-            LogSumExp = (float*)logSumExp.Address,
-            QueryRows = shape.Tokens,
             QueryStride = qkv.Stride,
             KeyStride = qkv.Stride,
             ValueStride = qkv.Stride,
+            Output = (float*)output.Address,
             OutputStride = output.Stride,
-            StatisticStride = logSumExp.Stride,
-            KeyRows = shape.Tokens,
-            Heads = shape.QueryHeads,
-            Groups = shape.KeyValueHeads,
-            Width = shape.HeadWidth,
+            LogSumExp = (float*)logSumExp.Address,
+            LogSumExpStride = logSumExp.Stride,
+            Sequences = shape.Sequences,
+            QueryCount = shape.Tokens,
         };
+        RunForward(ref call);
     }
 
-    static void AttentionForwardItem(void* state, int item)
+    /// <inheritdoc/>
+    public void AttentionCached(Tensor qkv, Tensor keys, Tensor values, int start, Tensor output, AttentionShape shape)
     {
-        AttentionTask* task = (AttentionTask*)state;
-        int sequence = item / task->Groups, group = item % task->Groups, perGroup = task->Heads / task->Groups, width = task->Width;
-        float scale = 1 / MathF.Sqrt(width);
-        for (int head = group * perGroup; head < (group + 1) * perGroup; head++)
+        int columns = shape.KeyValueHeads * shape.HeadWidth;
+        Check(qkv, output, qkv.Rows, shape);
+        Shape.Is(keys, ElementType.Float32, keys.Rows, columns);
+        Shape.Is(values, ElementType.Float32, keys.Rows, columns);
+        Shape.Holds(start >= 0 && start + qkv.Rows <= keys.Rows, $"room for the tokens {start} to {start + qkv.Rows - 1}", keys);
+        Tensor newKeys = qkv.ColumnRange(shape.QueryHeads * shape.HeadWidth, columns);
+        Copy(newKeys, keys.RowRange(start, qkv.Rows));
+        Copy(qkv.ColumnRange((shape.QueryHeads * shape.HeadWidth) + columns, columns), values.RowRange(start, qkv.Rows));
+        AttentionForwardCall call = new()
         {
-            for (int t = 0; t < task->QueryRows; t++)
-            {
-                float* q = task->Queries + ((((long)sequence * task->QueryRows) + t) * task->QueryStride) + (head * width);
-                float* o = task->Output + ((((long)sequence * task->QueryRows) + t) * task->OutputStride) + (head * width);
-                Span<float> output = new(o, width);
-                output.Clear();
-                float maximum = float.NegativeInfinity, sum = 0;
-                for (int j = 0; j <= task->Start + t; j++)
-                {
-                    float* k = task->Keys + ((((long)sequence * task->KeyRows) + j) * task->KeyStride) + (group * width);
-                    float* v = task->Values + ((((long)sequence * task->KeyRows) + j) * task->ValueStride) + (group * width);
-                    float s = scale * Dot(q, k, width);
-                    float next = MathF.Max(maximum, s), shrink = MathF.Exp(maximum - next), p = MathF.Exp(s - next);
-                    maximum = next;
-                    sum = (sum * shrink) + p;
-                    for (int d = 0; d < width; d++)
-                    {
-                        o[d] = (o[d] * shrink) + (p * v[d]);
-                    }
-                }
-
-                for (int d = 0; d < width; d++)
-                {
-                    o[d] /= sum;
-                }
-
-                if (task->LogSumExp != null)
-                {
-                    task->LogSumExp[((((long)sequence * task->Heads) + head) * task->StatisticStride) + t] = maximum + MathF.Log(sum);
-                }
-            }
-        }
+            Shape = shape,
+            Queries = (float*)qkv.Address,
+            Keys = (float*)keys.Address,
+            Values = (float*)values.Address,
+            QueryStride = qkv.Stride,
+            KeyStride = keys.Stride,
+            ValueStride = values.Stride,
+            Output = (float*)output.Address,
+            OutputStride = output.Stride,
+            Sequences = 1,
+            QueryCount = qkv.Rows,
+            Start = start,
+        };
+        RunForward(ref call);
     }
 
-    static void AttentionBackwardItem(void* state, int item)
+    /// <inheritdoc/>
+    public long AttentionBackwardBytes(AttentionShape shape) =>
+        sizeof(float) * (((long)shape.Rows * shape.QueryHeads) + (_team.Count * BackwardScratch.Floats(_tiles, shape.HeadWidth)));
+
+    /// <inheritdoc/>
+    public void AttentionBackward(Tensor qkv, Tensor output, Tensor gradOutput, Tensor logSumExp, Tensor gradQkv, nint scratch, AttentionShape shape)
     {
-        AttentionTask* task = (AttentionTask*)state;
-        int sequence = item / task->Groups, group = item % task->Groups, perGroup = task->Heads / task->Groups, width = task->Width;
-        float scale = 1 / MathF.Sqrt(width);
-        for (int head = group * perGroup; head < (group + 1) * perGroup; head++)
+        Check(qkv, output, logSumExp, shape);
+        Shape.Is(gradOutput, ElementType.Float32, shape.Rows, shape.OutputColumns);
+        Shape.Is(gradQkv, ElementType.Float32, shape.Rows, shape.PackedColumns);
+        ArgumentOutOfRangeException.ThrowIfZero(scratch);
+        AttentionBackwardCall call = new()
         {
-            for (int t = 0; t < task->QueryRows; t++)
-            {
-                long row = ((long)sequence * task->QueryRows) + t;
-                float* q = task->Queries + (row * task->QueryStride) + (head * width);
-                float* dq = task->GradQueries + (row * task->GradStride) + (head * width);
-                float* grad = task->GradOutput + (row * task->GradOutputStride) + (head * width);
-                float delta = task->Delta[(row * task->Heads) + head] = Dot(task->Output + (row * task->OutputStride) + (head * width), grad, width);
-                float logSumExp = task->LogSumExp[((((long)sequence * task->Heads) + head) * task->StatisticStride) + t];
-                for (int j = 0; j <= t; j++)
-                {
-                    long keyRow = ((long)sequence * task->KeyRows) + j;
-                    float* k = task->Keys + (keyRow * task->KeyStride) + (group * width);
-                    float* v = task->Values + (keyRow * task->ValueStride) + (group * width);
-                    float* dk = task->GradKeys + (keyRow * task->GradStride) + (group * width);
-                    float* dv = task->GradValues + (keyRow * task->GradStride) + (group * width);
-                    float p = MathF.Exp((scale * Dot(q, k, width)) - logSumExp);
-                    float ds = scale * p * (Dot(grad, v, width) - delta);
-                    for (int d = 0; d < width; d++)
-                    {
-                        dv[d] += p * grad[d];
-                        dq[d] += ds * k[d];
-                        dk[d] += ds * q[d];
-                    }
-                }
-            }
-        }
+            Shape = shape,
+            Qkv = (float*)qkv.Address,
+            QkvStride = qkv.Stride,
+            Output = (float*)output.Address,
+            OutputStride = output.Stride,
+            GradOutput = (float*)gradOutput.Address,
+            GradOutputStride = gradOutput.Stride,
+            LogSumExp = (float*)logSumExp.Address,
+            LogSumExpStride = logSumExp.Stride,
+            Grad = (float*)gradQkv.Address,
+            GradStride = gradQkv.Stride,
+            Delta = (float*)scratch,
+            Scratch = (float*)scratch + ((long)shape.Rows * shape.QueryHeads),
+            ScratchFloats = BackwardScratch.Floats(_tiles, shape.HeadWidth),
+            Scale = 1 / MathF.Sqrt(shape.HeadWidth),
+            Tiles = _tiles,
+        };
+        RunMembers(shape.Sequences * shape.KeyValueHeads, &call, &BackwardItem<Vec128>, &BackwardItem<Vec256>, &BackwardItem<Vec512>);
     }
 
-    static float Dot(float* a, float* b, int count)
+    static void Check(Tensor qkv, Tensor output, Tensor logSumExp, AttentionShape shape)
     {
-        float sum = 0;
-        for (int i = 0; i < count; i++)
-        {
-            sum = float.FusedMultiplyAdd(a[i], b[i], sum);
-        }
-
-        return sum;
+        Check(qkv, output, shape.Rows, shape);
+        Shape.Is(logSumExp, ElementType.Float32, shape.Sequences * shape.QueryHeads, shape.Tokens);
     }
+
+    static void Check(Tensor qkv, Tensor output, int rows, AttentionShape shape)
+    {
+        Shape.Is(qkv, ElementType.Float32, rows, shape.PackedColumns);
+        Shape.Is(output, ElementType.Float32, rows, shape.OutputColumns);
+        Shape.Holds(
+            shape.KeyValueHeads > 0 && shape.QueryHeads % shape.KeyValueHeads == 0,
+            $"query heads ({shape.QueryHeads}) that are a multiple of the key-value heads ({shape.KeyValueHeads})",
+            qkv);
+    }
+
+    void RunMembers(int items, void* state, delegate*<void*, int, int, void> narrow, delegate*<void*, int, int, void> middle, delegate*<void*, int, int, void> wide) =>
+        _team.Run(items, state, _path switch
+        {
+            VectorPath.Vector512 => wide,
+            VectorPath.Vector256 => middle,
+            _ => narrow,
+        });
 }

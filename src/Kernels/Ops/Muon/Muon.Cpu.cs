@@ -3,7 +3,7 @@
 // The norm is summed in double in index order, so the bits do not depend on the number of threads.
 namespace OrionNative.Kernels.Cpu;
 
-#pragma warning disable CA1822 // members of the contract
+
 
 sealed unsafe partial class CpuOps
 {
