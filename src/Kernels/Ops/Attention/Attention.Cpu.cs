@@ -42,7 +42,12 @@ sealed unsafe partial class CpuOps
         Check(qkv, output, qkv.Rows, shape);
         Shape.Is(keys, ElementType.Float32, keys.Rows, columns);
         Shape.Is(values, ElementType.Float32, keys.Rows, columns);
-        Shape.Holds(start >= 0 && start + qkv.Rows <= keys.Rows, $"room for the tokens {start} to {start + qkv.Rows - 1}", keys);
+        ArgumentOutOfRangeException.ThrowIfNegative(start);
+        if (start + qkv.Rows > keys.Rows)
+        {
+            throw new ArgumentException($"AttentionCached: the cache has room for {keys.Rows} tokens; {qkv.Rows} tokens from {start} do not fit");
+        }
+
         Tensor newKeys = qkv.ColumnRange(shape.QueryHeads * shape.HeadWidth, columns);
         Copy(newKeys, keys.RowRange(start, qkv.Rows));
         Copy(qkv.ColumnRange((shape.QueryHeads * shape.HeadWidth) + columns, columns), values.RowRange(start, qkv.Rows));
@@ -107,10 +112,10 @@ sealed unsafe partial class CpuOps
     {
         Shape.Is(qkv, ElementType.Float32, rows, shape.PackedColumns);
         Shape.Is(output, ElementType.Float32, rows, shape.OutputColumns);
-        Shape.Holds(
-            shape.KeyValueHeads > 0 && shape.QueryHeads % shape.KeyValueHeads == 0,
-            $"query heads ({shape.QueryHeads}) that are a multiple of the key-value heads ({shape.KeyValueHeads})",
-            qkv);
+        if (shape.KeyValueHeads <= 0 || shape.QueryHeads % shape.KeyValueHeads != 0)
+        {
+            throw new ArgumentException($"attention: {shape.QueryHeads} query heads are not a multiple of {shape.KeyValueHeads} key-value heads");
+        }
     }
 
     void RunMembers(int items, void* state, delegate*<void*, int, int, void> narrow, delegate*<void*, int, int, void> middle, delegate*<void*, int, int, void> wide) =>
