@@ -186,10 +186,10 @@ EXPORT int cublasLtMatmulPreferenceDestroy(void* handle) { return destroy(handle
 EXPORT int cublasLtMatmulPreferenceSetAttribute(void* handle, int attribute, const void* value, size_t bytes) {
     Object* o = find(handle, Object::Preference);
     if (!o) return LtInvalidValue;
-    uint32_t mask;
+    uint32_t accepted;  // reduction schemes and alignments of A, B, C, D: there is one algorithm, and it needs 16 bytes
     switch (attribute) {
         case 1: return set(o->workspaceBytes, value, bytes);
-        case 3: return set(mask, value, bytes);
+        case 3: case 5: case 6: case 7: case 8: return set(accepted, value, bytes);
         default: return LtNotSupported;
     }
 }

@@ -29,6 +29,8 @@ sealed unsafe class CublasLtLibrary
     public const int DescriptionTransposeA = 3;
     public const int DescriptionTransposeB = 4;
     public const int PreferenceWorkspaceBytes = 1;
+    public const int PreferenceAlignmentA = 5;
+    public const int PreferenceAlignmentD = 8;
 
     public readonly delegate* unmanaged[Cdecl]<nuint> cublasLtGetVersion;
     public readonly delegate* unmanaged[Cdecl]<int, byte*> cublasLtGetStatusName;

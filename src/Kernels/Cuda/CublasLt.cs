@@ -1,0 +1,156 @@
+// Matrix products through cuBLASLt, row-major:  c = alpha * op(a) * op(b) + beta * c.  cuBLASLt thinks in columns, so it is
+// asked for c^T = op(b)^T * op(a)^T, which needs no copy. Descriptions, layouts and the algorithm of a shape are made once and
+// kept; a product in steady state allocates nothing and asks for nothing.
+using OrionNative.Kernels.Cuda.Interop;
+
+namespace OrionNative.Kernels.Cuda;
+
+/// <summary>Products on one context. Not for several threads at once, as the workspace is one.</summary>
+sealed unsafe class CublasLt : IDisposable
+{
+    /// <summary>What Hopper's algorithms ask for; older cards use less of it.</summary>
+    public const int WorkspaceBytes = 32 << 20;
+
+    const int AlignmentBytes = 16;
+    readonly CudaContext _context;
+    readonly CublasLtLibrary _library;
+    readonly CudaDeviceVariable<byte> _workspace;
+    readonly Dictionary<Shape, Plan> _plans = [];
+    nint _handle;
+
+    public CublasLt(CudaContext context)
+    {
+        _context = context;
+        _library = context.Libraries.CublasLt;
+        context.Enter();
+        nint handle;
+        Check(_library.cublasLtCreate(&handle), "cublasLtCreate");
+        _handle = handle;
+        _workspace = new CudaDeviceVariable<byte>(context, WorkspaceBytes);
+    }
+
+    /// <summary>Number of shapes met so far.</summary>
+    public int PlanCount => _plans.Count;
+
+    /// <summary>c[M,N] = alpha * op(a)[M,K] * op(b)[K,N] + beta * c. a and b have one type, Float32 or BFloat16; c either. Sums
+    /// are Float32. Rows may be strided; addresses are multiples of 16 bytes.</summary>
+    /// <exception cref="ArgumentException">Shapes or types do not fit.</exception>
+    public void Multiply(CudaStream stream, Tensor a, bool transposeA, Tensor b, bool transposeB, Tensor c, float alpha, float beta)
+    {
+        Shape shape = new(a.Type, a.Rows, a.Columns, a.Stride, transposeA, b.Type, b.Rows, b.Columns, b.Stride, transposeB, c.Type, c.Rows, c.Columns, c.Stride);
+        _context.Enter();
+        if (!_plans.TryGetValue(shape, out Plan plan))
+        {
+            CheckOperands(a, transposeA, b, transposeB, c);
+            plan = MakePlan(shape);
+            _plans.Add(shape, plan);
+        }
+
+        CublasLtAlgorithm algorithm = plan.Algorithm;
+        Check(
+            _library.cublasLtMatmul(
+                _handle, plan.Description, &alpha, (ulong)b.Address, plan.B, (ulong)a.Address, plan.A, &beta, (ulong)c.Address, plan.C,
+                (ulong)c.Address, plan.C, &algorithm, _workspace.Address, WorkspaceBytes, stream.Handle),
+            "cublasLtMatmul", shape);
+    }
+
+    public void Dispose()
+    {
+        if (_handle == 0)
+        {
+            return;
+        }
+
+        foreach (Plan plan in _plans.Values)
+        {
+            Check(_library.cublasLtMatmulDescDestroy(plan.Description), "cublasLtMatmulDescDestroy");
+            foreach (nint layout in (ReadOnlySpan<nint>)[plan.A, plan.B, plan.C])
+            {
+                Check(_library.cublasLtMatrixLayoutDestroy(layout), "cublasLtMatrixLayoutDestroy");
+            }
+        }
+
+        _plans.Clear();
+        Check(_library.cublasLtDestroy(_handle), "cublasLtDestroy");
+        _handle = 0;
+        _workspace.Dispose();
+    }
+
+    static void CheckOperands(Tensor a, bool transposeA, Tensor b, bool transposeB, Tensor c)
+    {
+        (int m, int k) = transposeA ? (a.Columns, a.Rows) : (a.Rows, a.Columns);
+        (int kb, int n) = transposeB ? (b.Columns, b.Rows) : (b.Rows, b.Columns);
+        if (k != kb || c.Rows != m || c.Columns != n)
+        {
+            throw new ArgumentException($"a product of [{m}, {k}] and [{kb}, {n}] does not give [{c.Rows}, {c.Columns}]");
+        }
+
+        if (a.Type != b.Type || TypeOf(a.Type) < 0 || TypeOf(c.Type) < 0)
+        {
+            throw new ArgumentException($"a product of {a.Type} and {b.Type} into {c.Type}; operands have one type, Float32 or BFloat16");
+        }
+
+        if (((a.Address | b.Address | c.Address) & (AlignmentBytes - 1)) != 0)
+        {
+            throw new ArgumentException($"operands of a product must lie at multiples of {AlignmentBytes} bytes");
+        }
+    }
+
+    static int TypeOf(ElementType type) => type switch
+    {
+        ElementType.Float32 => CublasLtLibrary.Real32F,
+        ElementType.BFloat16 => CublasLtLibrary.Real16BF,
+        _ => -1,
+    };
+
+    Plan MakePlan(Shape shape)
+    {
+        nint description, preference;
+        Check(_library.cublasLtMatmulDescCreate(&description, CublasLtLibrary.Compute32F, CublasLtLibrary.Real32F), "cublasLtMatmulDescCreate");
+        int first = shape.TransposeB ? 1 : 0, second = shape.TransposeA ? 1 : 0;
+        Check(_library.cublasLtMatmulDescSetAttribute(description, CublasLtLibrary.DescriptionTransposeA, &first, sizeof(int)), "transpose of the first operand");
+        Check(_library.cublasLtMatmulDescSetAttribute(description, CublasLtLibrary.DescriptionTransposeB, &second, sizeof(int)), "transpose of the second operand");
+        nint a = Layout(shape.TypeA, shape.RowsA, shape.ColumnsA, shape.StrideA);
+        nint b = Layout(shape.TypeB, shape.RowsB, shape.ColumnsB, shape.StrideB);
+        nint c = Layout(shape.TypeC, shape.RowsC, shape.ColumnsC, shape.StrideC);
+        Check(_library.cublasLtMatmulPreferenceCreate(&preference), "cublasLtMatmulPreferenceCreate");
+        nuint workspace = WorkspaceBytes;
+        Check(_library.cublasLtMatmulPreferenceSetAttribute(preference, CublasLtLibrary.PreferenceWorkspaceBytes, &workspace, (nuint)sizeof(nuint)), "workspace preference");
+        uint alignment = AlignmentBytes;
+        for (int attribute = CublasLtLibrary.PreferenceAlignmentA; attribute <= CublasLtLibrary.PreferenceAlignmentD; attribute++)
+        {
+            Check(_library.cublasLtMatmulPreferenceSetAttribute(preference, attribute, &alignment, sizeof(uint)), "alignment preference");
+        }
+
+        CublasLtHeuristic heuristic;
+        int found;
+        Check(_library.cublasLtMatmulAlgoGetHeuristic(_handle, description, b, a, c, c, preference, 1, &heuristic, &found), "cublasLtMatmulAlgoGetHeuristic", shape);
+        Check(_library.cublasLtMatmulPreferenceDestroy(preference), "cublasLtMatmulPreferenceDestroy");
+        return found > 0
+            ? new Plan(description, a, b, c, heuristic.Algorithm)
+            : throw new InvalidOperationException($"{_library.Path} has no algorithm for {shape}");
+    }
+
+    nint Layout(ElementType type, int rows, int columns, int stride)
+    {
+        nint layout;
+        Check(_library.cublasLtMatrixLayoutCreate(&layout, TypeOf(type), (ulong)columns, (ulong)rows, stride), "cublasLtMatrixLayoutCreate");
+        return layout;
+    }
+
+    void Check(int status, string call, Shape shape = default)
+    {
+        if (status != 0)
+        {
+            string what = shape == default ? "" : $" for {shape}";
+            throw new InvalidOperationException($"{call}{what} failed: {_library.NameOf(status)} ({status}) on {_context.Selector}");
+        }
+    }
+
+    readonly record struct Plan(nint Description, nint A, nint B, nint C, CublasLtAlgorithm Algorithm);
+
+    readonly record struct Shape(
+        ElementType TypeA, int RowsA, int ColumnsA, int StrideA, bool TransposeA,
+        ElementType TypeB, int RowsB, int ColumnsB, int StrideB, bool TransposeB,
+        ElementType TypeC, int RowsC, int ColumnsC, int StrideC);
+}
