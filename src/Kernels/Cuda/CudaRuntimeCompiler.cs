@@ -25,7 +25,10 @@ sealed unsafe class CudaRuntimeCompiler(Nvrtc nvrtc, CubinCache? cache)
 {
     const string CacheFormat = "orion cubin 1";
     const string SharedHeader = "ptx.cuh";
-    static readonly string[] _options = ["--std=c++17", "-lineinfo", "--ptxas-options=-v", "--extra-device-vectorization"];
+    static readonly string[] _options = ["--std=c++17", "--ptxas-options=-v", "--extra-device-vectorization"];
+
+    // NVRTC 11.8 ends the process when it makes line information of attention.cu for sm_90; 12 and later make it everywhere.
+    static readonly Version _lineInformationFrom = new(12, 0);
 
     /// <summary>Compiles an embedded source, such as "rmsnorm.cu", for "sm_80".</summary>
     public CompiledKernels Compile(string name, string architecture, params ReadOnlySpan<string> definitions) =>
@@ -36,7 +39,8 @@ sealed unsafe class CudaRuntimeCompiler(Nvrtc nvrtc, CubinCache? cache)
     public CompiledKernels CompileText(string name, string source, string architecture, params ReadOnlySpan<string> definitions)
     {
         string header = KernelSources.Read(SharedHeader);
-        string[] options = [$"--gpu-architecture={architecture}", .. _options, .. definitions];
+        string[] lines = nvrtc.Version >= _lineInformationFrom ? ["-lineinfo"] : [];
+        string[] options = [$"--gpu-architecture={architecture}", .. _options, .. lines, .. definitions];
         string key = Key([CacheFormat, nvrtc.Fingerprint, .. options, header, name, source]);
         if (cache is not null && cache.TryRead(key, out byte[] image, out string log))
         {

@@ -95,6 +95,17 @@ static class Bf16
 
     public static double[] Widen(float[] values) => [.. values.Select(v => (double)v)];
 
+    /// <summary>Every |actual - expected| is at most its own bound.</summary>
+    public static void Close(double[] expected, double[] actual, double[] allowed, string what)
+    {
+        Assert.Equal(expected.Length, actual.Length);
+        for (int i = 0; i < expected.Length; i++)
+        {
+            Assert.True(Math.Abs(actual[i] - expected[i]) <= allowed[i],
+                $"{what}[{i}] is {actual[i]:G9}, expected {expected[i]:G9} within {allowed[i]:G3}");
+        }
+    }
+
     /// <summary>Every |actual - expected| is at most relative * |expected| + absolute.</summary>
     public static void Close(double[] expected, double[] actual, double relative, double absolute, string what)
     {

@@ -1,0 +1,153 @@
+// attention.cu against loops in double, over lengths that fill no tile, one tile and several, and head groups of 1, 2 and 3.
+// Tolerances: p and ds are rounded to bf16 before they meet the second product, so each term of that sum is off by at most one
+// rounding; the result is rounded once more. fp32 adds 2^-24 per operation, times the number of terms.
+using OrionNative.Kernels.Cuda;
+
+namespace OrionNative.Kernels.Tests.Cuda;
+
+[Collection("softcuda")]
+public class AttentionKernelTests(SoftwareCuda cuda)
+{
+    const int Rows = 64;
+    const int Threads = 128;
+
+    public static TheoryData<int, int, int, int, int> Shapes => new()
+    {
+        { 1, 1, 1, 1, 64 }, { 2, 17, 2, 1, 64 }, { 1, 64, 1, 1, 128 }, { 1, 130, 3, 1, 64 }, { 2, 100, 4, 2, 128 },
+    };
+
+    [Theory, MemberData(nameof(Shapes))]
+    public void Attention_ForwardAndBackward_MatchDouble(int sequences, int tokens, int heads, int keyHeads, int width)
+    {
+        AttentionShape shape = new(sequences, tokens, heads, keyHeads, width);
+        Random random = new(tokens);
+        ushort[] qkv = Bf16.Random(random, shape.Rows * shape.PackedColumns, 2), gradient = Bf16.Random(random, shape.Rows * shape.OutputColumns);
+        Reference reference = new(shape, qkv, gradient);
+
+        using var packed = cuda.Upload<ushort>(qkv);
+        using var output = cuda.Allocate<ushort>((long)shape.Rows * shape.OutputColumns);
+        using var logSumExp = cuda.Allocate<float>((long)heads * shape.Rows);
+        int blocks = (tokens + Rows - 1) / Rows;
+        Launch("forward", new(blocks, heads, sequences), 3 * Rows, shape, packed.Address, output.Address, logSumExp.Address, tokens, heads, keyHeads);
+        Bf16.Close(reference.Output, Bf16.Widen(cuda.Download(output)), reference.OutputError, "o");
+        Bf16.Close(reference.LogSumExp, Bf16.Widen(cuda.Download(logSumExp)), 4 * Bf16.Single, (tokens + (4 * width)) * Bf16.Single, "logsumexp");
+
+        // Backward starts from the exact forward, rounded as it is stored, so that its own error is seen alone.
+        using var stored = cuda.Upload<ushort>(reference.StoredOutput);
+        using var statistics = cuda.Upload<float>([.. reference.LogSumExp.Select(l => (float)l)]);
+        using var gradOutput = cuda.Upload<ushort>(gradient);
+        using var delta = cuda.Allocate<float>((long)heads * shape.Rows);
+        using var gradQkv = cuda.Allocate<ushort>(qkv.Length);
+        Launch("delta", ((shape.Rows * heads) + 3) / 4, 0, shape, stored.Address, gradOutput.Address, delta.Address, tokens, heads, shape.Rows);
+        int other = width == 64 ? 64 : 32;
+        Launch("gradient_kv", new(blocks, keyHeads, sequences), (2 * Rows) + (2 * other), shape,
+            packed.Address, gradOutput.Address, statistics.Address, delta.Address, gradQkv.Address, tokens, heads, keyHeads);
+        Launch("gradient_q", new(blocks, heads, sequences), (2 * Rows) + (2 * other), shape,
+            packed.Address, gradOutput.Address, statistics.Address, delta.Address, gradQkv.Address, tokens, heads, keyHeads);
+        Bf16.Close(reference.GradQkv, Bf16.Widen(cuda.Download(gradQkv)), reference.GradQkvError, "gradQkv");
+    }
+
+    void Launch(string name, LaunchSize grid, int tileRows, AttentionShape shape, params ReadOnlySpan<KernelArgument> arguments)
+    {
+        CudaKernel kernel = cuda.Kernel("attention.cu", $"attention_{name}_d{shape.HeadWidth}");
+        int sharedBytes = tileRows * shape.HeadWidth * 2;
+        kernel.AllowDynamicShared(sharedBytes);
+        kernel.Launch(cuda.Stream, grid, Threads, sharedBytes, arguments);
+    }
+
+    /// <summary>Attention in double, and how far bf16 and fp32 may take each result from it.</summary>
+    sealed class Reference
+    {
+        public readonly double[] Output, OutputError, LogSumExp, GradQkv, GradQkvError;
+        public readonly ushort[] StoredOutput;
+
+        public Reference(AttentionShape s, ushort[] qkvBits, ushort[] gradientBits)
+        {
+            double[] x = Bf16.Widen(qkvBits), g = Bf16.Widen(gradientBits);
+            int rows = s.Rows, columns = s.OutputColumns, packed = s.PackedColumns, d = s.HeadWidth;
+            Output = new double[rows * columns];
+            OutputError = new double[rows * columns];
+            StoredOutput = new ushort[rows * columns];
+            LogSumExp = new double[s.QueryHeads * rows];
+            GradQkv = new double[rows * packed];
+            double[] terms = new double[rows * packed], singles = new double[rows * packed];
+            double scale = 1 / Math.Sqrt(d);
+            for (int b = 0; b < s.Sequences; b++)
+            {
+                for (int h = 0; h < s.QueryHeads; h++)
+                {
+                    int keyHead = h / (s.QueryHeads / s.KeyValueHeads);
+                    for (int t = 0; t < s.Tokens; t++)
+                    {
+                        int row = (b * s.Tokens) + t, q = (row * packed) + (h * d), o = (row * columns) + (h * d);
+                        int Key(int u) => (((b * s.Tokens) + u) * packed) + ((s.QueryHeads + keyHead) * d);
+                        int values = s.KeyValueHeads * d;
+                        double[] scores = [.. Enumerable.Range(0, t + 1).Select(u => scale * Dot(x, q, x, Key(u), d))];
+                        double top = scores.Max(), sum = scores.Sum(v => Math.Exp(v - top));
+                        LogSumExp[(((b * s.QueryHeads) + h) * s.Tokens) + t] = top + Math.Log(sum);
+                        double[] p = [.. scores.Select(v => Math.Exp(v - top) / sum)];
+                        for (int c = 0; c < d; c++)
+                        {
+                            double size = 0;
+                            for (int u = 0; u <= t; u++)
+                            {
+                                Output[o + c] += p[u] * x[Key(u) + values + c];
+                                size += p[u] * Math.Abs(x[Key(u) + values + c]);
+                            }
+
+                            OutputError[o + c] = (Bf16.Rounding * (size + Math.Abs(Output[o + c]))) + ((s.Tokens + (4 * d)) * Bf16.Single * size);
+                            StoredOutput[o + c] = Bf16.From(Output[o + c]);
+                        }
+
+                        double[] stored = Bf16.Widen(StoredOutput[o..(o + d)]);
+                        double delta = Dot(stored, 0, g, o, d);
+                        for (int u = 0; u <= t; u++)
+                        {
+                            int k = Key(u), v = k + values;
+                            double dp = Dot(g, o, x, v, d), ds = p[u] * (dp - delta);
+                            // dp and delta are fp32 sums of d products, and p carries the error of its exponent.
+                            double error = p[u] * 8 * d * Bf16.Single * (Size(g, o, x, v, d) + Size(stored, 0, g, o, d));
+                            for (int c = 0; c < d; c++)
+                            {
+                                Add(q + c, ds * x[k + c] * scale, error * Math.Abs(x[k + c]) * scale);
+                                Add(k + c, ds * x[q + c] * scale, error * Math.Abs(x[q + c]) * scale);
+                                Add(v + c, p[u] * g[o + c], p[u] * 8 * d * Bf16.Single * Math.Abs(g[o + c]));
+                            }
+                        }
+                    }
+                }
+            }
+
+            GradQkvError = [.. terms.Select((size, i) => (Bf16.Rounding * (size + Math.Abs(GradQkv[i]))) + singles[i])];
+
+            void Add(int at, double term, double single)
+            {
+                GradQkv[at] += term;
+                terms[at] += Math.Abs(term);
+                singles[at] += single;
+            }
+        }
+
+        static double Dot(double[] a, int i, double[] b, int j, int count)
+        {
+            double sum = 0;
+            for (int c = 0; c < count; c++)
+            {
+                sum += a[i + c] * b[j + c];
+            }
+
+            return sum;
+        }
+
+        static double Size(double[] a, int i, double[] b, int j, int count)
+        {
+            double sum = 0;
+            for (int c = 0; c < count; c++)
+            {
+                sum += Math.Abs(a[i + c] * b[j + c]);
+            }
+
+            return sum;
+        }
+    }
+}
