@@ -3,6 +3,7 @@
 //   for (int i = 0; i < n; i += TVec.Width) { TVec x = TVec.Load(p + i, n - i); ...; TVec.Store(y, q + i, n - i); }
 // Lanes past the end of a row read as zero and are never written.
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 
@@ -35,6 +36,12 @@ unsafe interface IVec<TSelf> :
 
     /// <summary>Rounds to nearest even; a NaN stays a NaN.</summary>
     static abstract void StoreBFloat16(TSelf value, ushort* destination, int count);
+
+    /// <summary>Like <see cref="Load(float*, int)"/>, from signed bytes.</summary>
+    static abstract TSelf LoadInt8(sbyte* source, int count);
+
+    /// <summary>Rounds to nearest even; the values lie in [-127, 127], a NaN becomes 0.</summary>
+    static abstract void StoreInt8(TSelf value, sbyte* destination, int count);
 
     /// <summary>a*b + c, fused where the processor can.</summary>
     static abstract TSelf MultiplyAdd(TSelf a, TSelf b, TSelf c);
@@ -74,15 +81,20 @@ readonly unsafe struct Vec512(Vector512<float> v) : IVec<Vec512>
 
     public static int Width => 16;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec512 All(float value) => new(Vector512.Create(value));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec512 Load(float* source) => new(Vector512.Load(source));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vec512 value, float* destination) => value._v.Store(destination);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec512 Load(float* source, int count) =>
         new(count >= 16 ? Vector512.Load(source) : Avx512F.MaskLoad(source, Mask(count), Vector512<float>.Zero));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vec512 value, float* destination, int count)
     {
         if (count >= 16)
@@ -95,6 +107,7 @@ readonly unsafe struct Vec512(Vector512<float> v) : IVec<Vec512>
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec512 LoadBFloat16(ushort* source, int count)
     {
         Vector256<ushort> half = count >= 16
@@ -103,6 +116,7 @@ readonly unsafe struct Vec512(Vector512<float> v) : IVec<Vec512>
         return new((Avx512F.ConvertToVector512UInt32(half) << 16).AsSingle());
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void StoreBFloat16(Vec512 value, ushort* destination, int count)
     {
         Vector512<uint> bits = value._v.AsUInt32();
@@ -119,36 +133,72 @@ readonly unsafe struct Vec512(Vector512<float> v) : IVec<Vec512>
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vec512 LoadInt8(sbyte* source, int count)
+    {
+        Vector128<sbyte> bytes = count >= 16 ? Vector128.Load(source) : Tail.Load(source, count);
+        return new(Avx512F.ConvertToVector512Single(Avx512F.ConvertToVector512Int32(bytes)));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreInt8(Vec512 value, sbyte* destination, int count)
+    {
+        Vector128<sbyte> bytes = Avx512F.ConvertToVector128SByte((value._v + Vector512.Create(Tail.RoundToInteger)).AsInt32());
+        if (count >= 16)
+        {
+            bytes.Store(destination);
+        }
+        else
+        {
+            Tail.Store(bytes, destination, count);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec512 operator +(Vec512 a, Vec512 b) => new(a._v + b._v);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec512 operator -(Vec512 a, Vec512 b) => new(a._v - b._v);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec512 operator *(Vec512 a, Vec512 b) => new(a._v * b._v);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec512 operator /(Vec512 a, Vec512 b) => new(a._v / b._v);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec512 MultiplyAdd(Vec512 a, Vec512 b, Vec512 c) => new(Vector512.MultiplyAddEstimate(a._v, b._v, c._v));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec512 Max(Vec512 a, Vec512 b) => new(Avx512F.Max(a._v, b._v));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec512 Min(Vec512 a, Vec512 b) => new(Avx512F.Min(a._v, b._v));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec512 Sqrt(Vec512 x) => new(Vector512.Sqrt(x._v));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec512 Abs(Vec512 x) => new(Vector512.Abs(x._v));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec512 WherePositive(Vec512 condition, Vec512 value) =>
         new(Vector512.GreaterThan(condition._v, Vector512<float>.Zero) & value._v);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec512 First(Vec512 value, Vec512 other, int count) =>
         count >= 16 ? value : new(Vector512.ConditionalSelect(Mask(count), value._v, other._v));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec512 TimesPowerOfTwo(Vec512 x, Vec512 n) => new(Avx512F.Scale(x._v, n._v));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Vec512 x) => Vec256.Sum(new(x._v.GetLower() + x._v.GetUpper()));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float MaxOf(Vec512 x) => Vec256.MaxOf(new(Vector256.MaxNative(x._v.GetLower(), x._v.GetUpper())));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void AddTo(Vec512 x, bool squares, double* sums)
     {
         (Vector512<double> low, Vector512<double> high) = Vector512.Widen(x._v);
@@ -156,8 +206,10 @@ readonly unsafe struct Vec512(Vector512<float> v) : IVec<Vec512>
         (Vector512.Load(sums + 8) + (squares ? high * high : high)).Store(sums + 8);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static Vector512<float> Mask(int count) => Vector512.LessThan(Vector512<int>.Indices, Vector512.Create(count)).AsSingle();
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static Vector256<ushort> Mask16(int count) => Vector256.LessThan(Vector256<ushort>.Indices, Vector256.Create((ushort)count));
 }
 
@@ -167,15 +219,20 @@ readonly unsafe struct Vec256(Vector256<float> v) : IVec<Vec256>
 
     public static int Width => 8;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec256 All(float value) => new(Vector256.Create(value));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec256 Load(float* source) => new(Vector256.Load(source));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vec256 value, float* destination) => value._v.Store(destination);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec256 Load(float* source, int count) =>
         new(count >= 8 ? Vector256.Load(source) : Avx.MaskLoad(source, Mask(count)));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vec256 value, float* destination, int count)
     {
         if (count >= 8)
@@ -188,12 +245,14 @@ readonly unsafe struct Vec256(Vector256<float> v) : IVec<Vec256>
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec256 LoadBFloat16(ushort* source, int count)
     {
-        Vector128<ushort> half = count >= 8 ? Vector128.Load(source) : BFloat16Tail.Load(source, count);
+        Vector128<ushort> half = count >= 8 ? Vector128.Load(source) : Tail.Load(source, count);
         return new((Avx2.ConvertToVector256Int32(half).AsUInt32() << 16).AsSingle());
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void StoreBFloat16(Vec256 value, ushort* destination, int count)
     {
         Vector256<uint> bits = value._v.AsUInt32();
@@ -206,34 +265,69 @@ readonly unsafe struct Vec256(Vector256<float> v) : IVec<Vec256>
         }
         else
         {
-            BFloat16Tail.Store(half, destination, count);
+            Tail.Store(half, destination, count);
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vec256 LoadInt8(sbyte* source, int count)
+    {
+        Vector128<sbyte> bytes = count >= 8 ? Vector64.Load(source).ToVector128() : Tail.Load(source, count);
+        return new(Vector256.ConvertToSingle(Avx2.ConvertToVector256Int32(bytes)));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreInt8(Vec256 value, sbyte* destination, int count)
+    {
+        Vector256<int> whole = (value._v + Vector256.Create(Tail.RoundToInteger)).AsInt32();
+        Vector128<short> words = Vector128.Narrow(whole.GetLower(), whole.GetUpper());
+        Vector128<sbyte> bytes = Vector128.Narrow(words, words);
+        if (count >= 8)
+        {
+            bytes.GetLower().Store(destination);
+        }
+        else
+        {
+            Tail.Store(bytes, destination, count);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec256 operator +(Vec256 a, Vec256 b) => new(a._v + b._v);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec256 operator -(Vec256 a, Vec256 b) => new(a._v - b._v);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec256 operator *(Vec256 a, Vec256 b) => new(a._v * b._v);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec256 operator /(Vec256 a, Vec256 b) => new(a._v / b._v);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec256 MultiplyAdd(Vec256 a, Vec256 b, Vec256 c) => new(Vector256.MultiplyAddEstimate(a._v, b._v, c._v));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec256 Max(Vec256 a, Vec256 b) => new(Avx.Max(a._v, b._v));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec256 Min(Vec256 a, Vec256 b) => new(Avx.Min(a._v, b._v));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec256 Sqrt(Vec256 x) => new(Vector256.Sqrt(x._v));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec256 Abs(Vec256 x) => new(Vector256.Abs(x._v));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec256 WherePositive(Vec256 condition, Vec256 value) =>
         new(Vector256.GreaterThan(condition._v, Vector256<float>.Zero) & value._v);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec256 First(Vec256 value, Vec256 other, int count) =>
         count >= 8 ? value : new(Vector256.ConditionalSelect(Mask(count), value._v, other._v));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec256 TimesPowerOfTwo(Vec256 x, Vec256 n)
     {
         Vector256<int> whole = Vector256.ConvertToInt32Native(n._v);
@@ -242,10 +336,13 @@ readonly unsafe struct Vec256(Vector256<float> v) : IVec<Vec256>
         return new(x._v * ((half + bias) << 23).AsSingle() * ((whole - half + bias) << 23).AsSingle());
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Vec256 x) => Vec128.Sum(new(x._v.GetLower() + x._v.GetUpper()));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float MaxOf(Vec256 x) => Vec128.MaxOf(new(Vector128.MaxNative(x._v.GetLower(), x._v.GetUpper())));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void AddTo(Vec256 x, bool squares, double* sums)
     {
         (Vector256<double> low, Vector256<double> high) = Vector256.Widen(x._v);
@@ -253,6 +350,7 @@ readonly unsafe struct Vec256(Vector256<float> v) : IVec<Vec256>
         (Vector256.Load(sums + 4) + (squares ? high * high : high)).Store(sums + 4);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static Vector256<float> Mask(int count) => Vector256.LessThan(Vector256<int>.Indices, Vector256.Create(count)).AsSingle();
 }
 
@@ -262,16 +360,21 @@ readonly unsafe struct Vec128(Vector128<float> v) : IVec<Vec128>
 
     public static int Width => 4;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec128 All(float value) => new(Vector128.Create(value));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec128 Load(float* source) => new(Vector128.Load(source));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vec128 value, float* destination) => value._v.Store(destination);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec128 Load(float* source, int count) => new(count >= 4
         ? Vector128.Load(source)
         : Vector128.Create(source[0], count > 1 ? source[1] : 0, count > 2 ? source[2] : 0, 0));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vec128 value, float* destination, int count)
     {
         if (count >= 4)
@@ -286,12 +389,14 @@ readonly unsafe struct Vec128(Vector128<float> v) : IVec<Vec128>
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec128 LoadBFloat16(ushort* source, int count)
     {
-        Vector128<ushort> half = count >= 4 ? Vector64.Load(source).ToVector128() : BFloat16Tail.Load(source, count);
+        Vector128<ushort> half = count >= 4 ? Vector64.Load(source).ToVector128() : Tail.Load(source, count);
         return new((Vector128.WidenLower(half) << 16).AsSingle());
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void StoreBFloat16(Vec128 value, ushort* destination, int count)
     {
         Vector128<uint> bits = value._v.AsUInt32();
@@ -304,38 +409,65 @@ readonly unsafe struct Vec128(Vector128<float> v) : IVec<Vec128>
         }
         else
         {
-            BFloat16Tail.Store(half, destination, count);
+            Tail.Store(half, destination, count);
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vec128 LoadInt8(sbyte* source, int count)
+    {
+        Vector128<sbyte> bytes = Tail.Load(source, Math.Min(count, 4));
+        return new(Vector128.ConvertToSingle(Vector128.WidenLower(Vector128.WidenLower(bytes))));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreInt8(Vec128 value, sbyte* destination, int count)
+    {
+        Vector128<int> whole = (value._v + Vector128.Create(Tail.RoundToInteger)).AsInt32();
+        Vector128<short> words = Vector128.Narrow(whole, whole);
+        Tail.Store(Vector128.Narrow(words, words), destination, Math.Min(count, 4));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec128 operator +(Vec128 a, Vec128 b) => new(a._v + b._v);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec128 operator -(Vec128 a, Vec128 b) => new(a._v - b._v);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec128 operator *(Vec128 a, Vec128 b) => new(a._v * b._v);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec128 operator /(Vec128 a, Vec128 b) => new(a._v / b._v);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec128 MultiplyAdd(Vec128 a, Vec128 b, Vec128 c) => new(Vector128.MultiplyAddEstimate(a._v, b._v, c._v));
 
     // spelled out, for Arm's own minimum and maximum return NaN where either is
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec128 Max(Vec128 a, Vec128 b) =>
         new(Vector128.ConditionalSelect(Vector128.GreaterThan(a._v, b._v), a._v, b._v));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec128 Min(Vec128 a, Vec128 b) =>
         new(Vector128.ConditionalSelect(Vector128.LessThan(a._v, b._v), a._v, b._v));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec128 Sqrt(Vec128 x) => new(Vector128.Sqrt(x._v));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec128 Abs(Vec128 x) => new(Vector128.Abs(x._v));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec128 WherePositive(Vec128 condition, Vec128 value) =>
         new(Vector128.GreaterThan(condition._v, Vector128<float>.Zero) & value._v);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec128 First(Vec128 value, Vec128 other, int count) => count >= 4
         ? value
         : new(Vector128.ConditionalSelect(Vector128.LessThan(Vector128<int>.Indices, Vector128.Create(count)).AsSingle(), value._v, other._v));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vec128 TimesPowerOfTwo(Vec128 x, Vec128 n)
     {
         Vector128<int> whole = Vector128.ConvertToInt32Native(n._v);
@@ -344,10 +476,13 @@ readonly unsafe struct Vec128(Vector128<float> v) : IVec<Vec128>
         return new(x._v * ((half + bias) << 23).AsSingle() * ((whole - half + bias) << 23).AsSingle());
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Vec128 x) => (x._v[0] + x._v[2]) + (x._v[1] + x._v[3]);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float MaxOf(Vec128 x) => MathF.Max(MathF.Max(x._v[0], x._v[1]), MathF.Max(x._v[2], x._v[3]));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void AddTo(Vec128 x, bool squares, double* sums)
     {
         (Vector128<double> low, Vector128<double> high) = Vector128.Widen(x._v);
@@ -356,11 +491,15 @@ readonly unsafe struct Vec128(Vector128<float> v) : IVec<Vec128>
     }
 }
 
-static unsafe class BFloat16Tail
+// the last, incomplete vector of a row of narrow elements: once a row, so plain loops
+static unsafe class Tail
 {
-    public static Vector128<ushort> Load(ushort* source, int count)
+    /// <summary>1.5 * 2^23: after adding it, the low bits of the sum are the nearest integer in two's complement.</summary>
+    public const float RoundToInteger = 12582912f;
+
+    public static Vector128<T> Load<T>(T* source, int count) where T : unmanaged
     {
-        Vector128<ushort> lanes = default;
+        Vector128<T> lanes = default;
         for (int i = 0; i < count; i++)
         {
             lanes = lanes.WithElement(i, source[i]);
@@ -369,7 +508,7 @@ static unsafe class BFloat16Tail
         return lanes;
     }
 
-    public static void Store(Vector128<ushort> lanes, ushort* destination, int count)
+    public static void Store<T>(Vector128<T> lanes, T* destination, int count) where T : unmanaged
     {
         for (int i = 0; i < count; i++)
         {

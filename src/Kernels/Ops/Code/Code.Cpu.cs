@@ -49,7 +49,7 @@ sealed unsafe partial class CpuOps
                 break;
             case WireFormat.Int8:
                 CodeCall call = new() { Code = code, Wire = (byte*)source };
-                _team.Run(DivideUp(code.Rows, CodeRows), &call, &CodeFromInt8);
+                Run(DivideUp(code.Rows, CodeRows), &call, &CodeFromInt8<Vec128>, &CodeFromInt8<Vec256>, &CodeFromInt8<Vec512>);
                 break;
             default:
                 throw new ArgumentOutOfRangeException(nameof(format), format, "CodeUnpack: expected Float32, BFloat16 or Int8");
@@ -83,14 +83,21 @@ sealed unsafe partial class CpuOps
             wire[0] = (byte)scale;
             wire[1] = (byte)(scale >> 8);
             float step = BFloat16.ToSingle(scale);
-            for (int i = 0; i < n; i++)
+            if (step == 0f)
             {
-                wire[2 + i] = step == 0f ? (byte)0 : (byte)(sbyte)Math.Clamp(MathF.Round(code[i] / step), -127f, 127f);
+                new Span<byte>(wire + 2, n).Clear();
+                continue;
+            }
+
+            TVec divisor = TVec.All(step);
+            for (int i = 0; i < n; i += TVec.Width)
+            {
+                TVec.StoreInt8(TVec.Load(code + i, n - i) / divisor, (sbyte*)wire + 2 + i, n - i);
             }
         }
     }
 
-    static void CodeFromInt8(void* state, int item)
+    static void CodeFromInt8<TVec>(void* state, int item) where TVec : struct, IVec<TVec>
     {
         CodeCall* call = (CodeCall*)state;
         int n = call->Code.Columns;
@@ -100,9 +107,10 @@ sealed unsafe partial class CpuOps
             float* code = RowOf(call->Code, row);
             byte* wire = call->Wire + ((long)row * (n + 2));
             float step = BFloat16.ToSingle((ushort)(wire[0] | (wire[1] << 8)));
-            for (int i = 0; i < n; i++)
+            TVec factor = TVec.All(step);
+            for (int i = 0; i < n; i += TVec.Width)
             {
-                code[i] = (sbyte)wire[2 + i] * step;
+                TVec.Store(TVec.LoadInt8((sbyte*)wire + 2 + i, n - i) * factor, code + i, n - i);
             }
         }
     }

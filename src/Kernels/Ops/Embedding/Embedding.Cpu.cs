@@ -5,7 +5,7 @@ namespace OrionNative.Kernels.Cpu;
 sealed unsafe partial class CpuOps
 {
     const int EmbeddingRows = 32;
-    const int EmbeddingColumns = 128;
+    const int EmbeddingColumns = 256;
 
     struct EmbeddingCall
     {
