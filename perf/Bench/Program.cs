@@ -7,6 +7,7 @@ Suite[] suites =
     new("gemm", "matrix products against OpenBLAS and the multiply-add peak", GemmSuite.Run),
     new("elementwise", "memory-bound operations against the copy bandwidth", ElementwiseSuite.Run),
     new("quic", "QUIC over loopback: goodput, CPU per gigabyte, round trip", QuicBench.Run),
+    new("train-step", "a training step of preset 30m beside eager PyTorch", TrainStepSuite.Run),
 ];
 Suite? chosen = args.Length > 0 ? Array.Find(suites, suite => suite.Name == args[0]) : null;
 if (chosen != null)

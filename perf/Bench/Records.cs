@@ -7,28 +7,19 @@ namespace OrionNative.Bench;
 
 static class Records
 {
-    /// <summary>Appends a measurement to perf/records/FILE when ORION_RECORD names that folder's parent, else does nothing.</summary>
+    /// <summary>Records an operation that is bound by memory.</summary>
     /// <param name="bytes">Predicted traffic: what the operation must read and write.</param>
     /// <param name="ceilingSeconds">That traffic at the copy bandwidth measured in the same run.</param>
     public static void AppendBandwidth(
         string file, string scenario, string shape, string device, long bytes, double[] seconds, double ceilingSeconds, double copyGigabytesPerSecond)
     {
-        string? root = Environment.GetEnvironmentVariable("ORION_ROOT");
-        if (root is null || Environment.GetEnvironmentVariable("ORION_RECORD") != "1")
-        {
-            return;
-        }
-
         double[] sorted = [.. seconds.Order()];
         double median = Clock.Median(seconds);
         JsonObject line = new()
         {
-            ["date"] = DateTimeOffset.UtcNow.ToString("yyyy-MM-ddTHH:mm:ssZ", CultureInfo.InvariantCulture),
-            ["commit"] = Commit(root),
             ["device"] = device,
             ["scenario"] = scenario,
             ["shape"] = shape,
-            ["command"] = $"./orion perf {string.Join(' ', Environment.GetCommandLineArgs()[1..])}",
             ["bytes"] = bytes,
             ["timeUsSamples"] = new JsonArray([.. seconds.Select(s => (JsonNode)Math.Round(s * 1e6, 2))]),
             ["timeUsMedian"] = Math.Round(median * 1e6, 2),
@@ -37,7 +28,32 @@ static class Records
             ["copyGBps"] = Math.Round(copyGigabytesPerSecond, 2),
             ["ratio"] = Math.Round(ceilingSeconds / median, 3),
         };
-        string folder = Path.Combine(root, "perf", "records");
+        Append(file, line);
+    }
+
+    /// <summary>The checkout: ORION_ROOT, which `./orion` sets, else the working directory.</summary>
+    public static string Root => Environment.GetEnvironmentVariable("ORION_ROOT") ?? Environment.CurrentDirectory;
+
+    /// <summary>Appends a measurement to perf/records/FILE, with date, commit and command in front, when ORION_RECORD is 1.</summary>
+    public static void Append(string file, JsonObject measurement)
+    {
+        if (Environment.GetEnvironmentVariable("ORION_RECORD") != "1")
+        {
+            return;
+        }
+
+        JsonObject line = new()
+        {
+            ["date"] = DateTimeOffset.UtcNow.ToString("yyyy-MM-ddTHH:mm:ssZ", CultureInfo.InvariantCulture),
+            ["commit"] = Commit(Root),
+            ["command"] = $"./orion perf {string.Join(' ', Environment.GetCommandLineArgs()[1..])}",
+        };
+        foreach ((string key, JsonNode? value) in measurement)
+        {
+            line[key] = value?.DeepClone();
+        }
+
+        string folder = Path.Combine(Root, "perf", "records");
         Directory.CreateDirectory(folder);
         File.AppendAllText(Path.Combine(folder, file), line.ToJsonString() + "\n");
     }
