@@ -47,7 +47,7 @@ public class ExportedModelTests
             Sequence = Tokens,
             Steps = 20,
         });
-        using TokenDataset dataset = DataPreparer.Open(run.Config.Data, run.Tokenizer, folder["cache"]);
+        using TokenDataset dataset = DataPreparer.Open(run.Config.Data, run.Tokenizer, folder["cache"], cancellation: TestContext.Current.CancellationToken);
         TokenWindows windows = new(dataset, Tokens);
         using CpuDevice device = new(2);
         using Trainer trainer = new(run.Model, run.Config, device, new DatasetBatches(windows, run.Config));
@@ -63,7 +63,7 @@ public class ExportedModelTests
         }
 
         using Evaluator evaluator = new(trainer.Parameters, 8, Tokens, WireFormat.Float32);
-        EvaluationResult ours = evaluator.Evaluate(windows);
+        EvaluationResult ours = evaluator.Evaluate(windows, interrupt: TestContext.Current.CancellationToken);
         JsonElement theirs = Evaluate(folder["export"], text);
         Assert.Equal(ours.Tokens, theirs.GetProperty("tokens").GetInt64());
         Assert.Equal(theirs.GetProperty("loss").GetDouble(), ours.Loss, 1e-4);
