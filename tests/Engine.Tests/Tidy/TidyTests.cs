@@ -26,7 +26,7 @@ public partial class TidyTests
         ["Simulation"] = ["Run", "Routing", "Sync", "Control", "Ledger", "Pipeline"],
         ["Dashboard"] = ["Run"],
         ["Hosting"] = ["Run", "Storage", "Routing", "Sync", "Control", "Ledger", "Data", "Checkpoint", "Model", "Training", "Pipeline", "Dashboard"],
-        ["Cli"] = ["Run", "Routing", "Sync", "Control", "Ledger", "Data", "Checkpoint", "Model", "Training", "Pipeline", "Simulation", "Dashboard", "Hosting"],
+        ["Cli"] = ["Run", "Storage", "Routing", "Sync", "Control", "Ledger", "Data", "Checkpoint", "Model", "Training", "Pipeline", "Simulation", "Dashboard", "Hosting"],
     };
 
     static readonly string[] _sources = [.. Repository.Files("src", ".cs"), .. Repository.Files("perf", ".cs")];
