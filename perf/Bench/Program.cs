@@ -1,5 +1,6 @@
 // Measurements, each beside its peer. One suite a file; `./orion perf` lists them, `./orion perf NAME …` runs one.
 using OrionNative.Bench;
+using OrionNative.Bench.Net;
 
 Suite[] suites =
 [
@@ -8,6 +9,10 @@ Suite[] suites =
     new("elementwise", "memory-bound operations against the copy bandwidth", ElementwiseSuite.Run),
     new("quic", "QUIC over loopback: goodput, CPU per gigabyte, round trip", QuicBench.Run),
     new("train-step", "a training step of preset 30m beside eager PyTorch", TrainStepSuite.Run),
+    new("net-digest", "BLAKE3 beside SHA-256, one core", _ => NetDigest.Run()),
+    new("net-loopback", "8 MiB one way, 2.2 MiB there and back: both links beside raw TCP and SslStream", _ => NetLoopback.Run()),
+    new("net-wan", "QUIC at 856 Mbit/s, 60 ms with 0 / 0.1 / 1 % loss; or the percentages given", NetWan.RunGoodput),
+    new("net-share", "QUIC: two flows on one link, control during bulk, connect to first byte", _ => NetWan.RunShare()),
 ];
 Suite? chosen = args.Length > 0 ? Array.Find(suites, suite => suite.Name == args[0]) : null;
 if (chosen != null)

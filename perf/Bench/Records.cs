@@ -58,7 +58,7 @@ static class Records
         File.AppendAllText(Path.Combine(folder, file), line.ToJsonString() + "\n");
     }
 
-    static string Commit(string root)
+    public static string Commit(string root)
     {
         using Process? git = Process.Start(new ProcessStartInfo("git", ["-C", root, "rev-parse", "--short", "HEAD"]) { RedirectStandardOutput = true });
         return git?.StandardOutput.ReadToEnd().Trim() ?? "";

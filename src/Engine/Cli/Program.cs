@@ -34,6 +34,7 @@ static class Program
         DataCommand.Create(),
         DoctorCommand.Create(),
         SimulateCommand.Create(),
+        Link.LinkCommand.Create(),
     ];
 
     static int Run(ParseResult parsed)

@@ -4,6 +4,7 @@
 // Without 512-bit registers the same code runs on halves and the transpose goes through memory.
 using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 
@@ -33,26 +34,32 @@ static unsafe class Blake3Lanes
     [SkipLocalsInit]
     static void Run(byte* data, int stride, int blocks, Lanes low, Lanes high, uint flags, uint start, uint end, byte* values)
     {
-        Lanes* m = stackalloc Lanes[16];
+        Lanes* m = stackalloc Lanes[16], t = stackalloc Lanes[16];
+        byte* schedule = (byte*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(Blake3Block.Schedule)); // constant data, never moved
         uint* key = stackalloc uint[8];
         Blake3Block.Key(key);
         Lanes h0 = Vector512.Create(key[0]), h1 = Vector512.Create(key[1]), h2 = Vector512.Create(key[2]), h3 = Vector512.Create(key[3]);
         Lanes h4 = Vector512.Create(key[4]), h5 = Vector512.Create(key[5]), h6 = Vector512.Create(key[6]), h7 = Vector512.Create(key[7]);
         for (int block = 0; block < blocks; block++)
         {
-            Load(data + (block * BlockBytes), stride, m);
+            Load(data + (block * BlockBytes), stride, m, t);
             uint blockFlags = flags | (block == 0 ? start : 0) | (block == blocks - 1 ? end : 0);
             Lanes v0 = h0, v1 = h1, v2 = h2, v3 = h3, v4 = h4, v5 = h5, v6 = h6, v7 = h7;
             Lanes v8 = Vector512.Create(Blake3Block.Iv0), v9 = Vector512.Create(Blake3Block.Iv1);
             Lanes va = Vector512.Create(Blake3Block.Iv2), vb = Vector512.Create(Blake3Block.Iv3);
             Lanes vc = low, vd = high, ve = Vector512.Create((uint)BlockBytes), vf = Vector512.Create(blockFlags);
-            Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref va, ref vb, ref vc, ref vd, ref ve, ref vf, m, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-            Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref va, ref vb, ref vc, ref vd, ref ve, ref vf, m, 2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8);
-            Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref va, ref vb, ref vc, ref vd, ref ve, ref vf, m, 3, 4, 10, 12, 13, 2, 7, 14, 6, 5, 9, 0, 11, 15, 8, 1);
-            Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref va, ref vb, ref vc, ref vd, ref ve, ref vf, m, 10, 7, 12, 9, 14, 3, 13, 15, 4, 0, 11, 2, 5, 8, 1, 6);
-            Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref va, ref vb, ref vc, ref vd, ref ve, ref vf, m, 12, 13, 9, 11, 15, 10, 14, 8, 7, 2, 5, 3, 0, 1, 6, 4);
-            Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref va, ref vb, ref vc, ref vd, ref ve, ref vf, m, 9, 14, 11, 5, 8, 12, 15, 1, 13, 3, 0, 10, 2, 6, 4, 7);
-            Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref va, ref vb, ref vc, ref vd, ref ve, ref vf, m, 11, 15, 5, 0, 1, 9, 8, 6, 14, 10, 2, 12, 3, 4, 7, 13);
+            // a loop, not seven copies: unrolled, the locals outgrow what the compiler keeps in registers
+            for (byte* s = schedule; s < schedule + Blake3Block.ScheduleBytes; s += 16)
+            {
+                G(ref v0, ref v4, ref v8, ref vc, m[s[0]], m[s[1]]);
+                G(ref v1, ref v5, ref v9, ref vd, m[s[2]], m[s[3]]);
+                G(ref v2, ref v6, ref va, ref ve, m[s[4]], m[s[5]]);
+                G(ref v3, ref v7, ref vb, ref vf, m[s[6]], m[s[7]]);
+                G(ref v0, ref v5, ref va, ref vf, m[s[8]], m[s[9]]);
+                G(ref v1, ref v6, ref vb, ref vc, m[s[10]], m[s[11]]);
+                G(ref v2, ref v7, ref v8, ref vd, m[s[12]], m[s[13]]);
+                G(ref v3, ref v4, ref v9, ref ve, m[s[14]], m[s[15]]);
+            }
             h0 = v0 ^ v8; h1 = v1 ^ v9; h2 = v2 ^ va; h3 = v3 ^ vb;
             h4 = v4 ^ vc; h5 = v5 ^ vd; h6 = v6 ^ ve; h7 = v7 ^ vf;
         }
@@ -61,22 +68,6 @@ static unsafe class Blake3Lanes
         uint* value = (uint*)values;
         for (int lane = 0; lane < Count; lane++)
             for (int i = 0; i < 8; i++) value[(lane * 8) + i] = word[(i * Count) + lane];
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static void Round(ref Lanes v0, ref Lanes v1, ref Lanes v2, ref Lanes v3, ref Lanes v4, ref Lanes v5, ref Lanes v6, ref Lanes v7,
-        ref Lanes v8, ref Lanes v9, ref Lanes va, ref Lanes vb, ref Lanes vc, ref Lanes vd, ref Lanes ve, ref Lanes vf,
-        Lanes* m, int m0, int m1, int m2, int m3, int m4, int m5, int m6, int m7,
-        int m8, int m9, int m10, int m11, int m12, int m13, int m14, int m15)
-    {
-        G(ref v0, ref v4, ref v8, ref vc, m[m0], m[m1]);
-        G(ref v1, ref v5, ref v9, ref vd, m[m2], m[m3]);
-        G(ref v2, ref v6, ref va, ref ve, m[m4], m[m5]);
-        G(ref v3, ref v7, ref vb, ref vf, m[m6], m[m7]);
-        G(ref v0, ref v5, ref va, ref vf, m[m8], m[m9]);
-        G(ref v1, ref v6, ref vb, ref vc, m[m10], m[m11]);
-        G(ref v2, ref v7, ref v8, ref vd, m[m12], m[m13]);
-        G(ref v3, ref v4, ref v9, ref ve, m[m14], m[m15]);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -98,7 +89,7 @@ static unsafe class Blake3Lanes
 
     // m[i] = word i of the blocks at data, data + stride, ...
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static void Load(byte* data, int stride, Lanes* m)
+    static void Load(byte* data, int stride, Lanes* m, Lanes* t)
     {
         if (!Avx512F.IsSupported)
         {
@@ -106,7 +97,9 @@ static unsafe class Blake3Lanes
                 for (int lane = 0; lane < Count; lane++) ((uint*)m)[(i * 16) + lane] = ((uint*)(data + (lane * stride)))[i];
             return;
         }
-        Lanes* t = stackalloc Lanes[16];
+        // sixteen short streams are more than the processor foresees: ask for the same blocks of the next sixteen chunks
+        if (stride == ChunkBytes)
+            for (int lane = 0; lane < Count; lane++) Sse.Prefetch0(data + ((Count + lane) * ChunkBytes));
         for (int i = 0; i < 16; i += 4)
         {
             Lanes a = Vector512.Load((uint*)(data + (i * stride))), b = Vector512.Load((uint*)(data + ((i + 1) * stride)));

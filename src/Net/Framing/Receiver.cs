@@ -20,7 +20,7 @@ interface IReceiverHost
     void SendAnswer(ulong id, Answer answer);
 }
 
-sealed unsafe class Receiver(IReceiverHost host, DuplicateWindow window)
+sealed unsafe class Receiver(IReceiverHost host, DuplicateWindow window, long nowNanoseconds)
 {
     enum EntryState { Unused, Granted, Arriving, Discarding }
 
@@ -50,7 +50,7 @@ sealed unsafe class Receiver(IReceiverHost host, DuplicateWindow window)
     readonly List<Entry> _entries = [];
     readonly Stack<Entry> _unused = [];
     readonly Parser[] _parsers = [new(), new(), new(), new()];
-    long _now;
+    long _now = nowNanoseconds; // as of the last tick
 
     public LinkCounters Counters;
 
@@ -81,13 +81,13 @@ sealed unsafe class Receiver(IReceiverHost host, DuplicateWindow window)
     }
 
     /// <summary>Names a peer that began a message and then went silent; null if there is none.</summary>
-    public string? Stalled(long nowNanoseconds, TimeSpan patience)
+    public string? Stalled(long now, TimeSpan patience)
     {
-        _now = nowNanoseconds;
+        _now = now;
         foreach (Entry entry in _entries)
         {
             if (entry.State is not (EntryState.Arriving or EntryState.Discarding)) continue;
-            if (nowNanoseconds - entry.TouchedNanoseconds > patience.Ticks * 100)
+            if (now - entry.TouchedNanoseconds > patience.Ticks * 100)
                 return $"message {entry.Id} ({entry.Header.Kind}) stopped at {entry.Filled} of {entry.Header.PayloadBytes} bytes for {patience.TotalSeconds} s";
         }
         return null;

@@ -40,7 +40,7 @@ sealed unsafe class Session : ILaneSource, ILaneSink, IReceiverHost
         (_host, _run, _window, _clock) = (host, run, window, clock);
         _control = new LaneQueue(ControlRingBytes, static _ => { });
         Sender = new Sender(host.Finished);
-        Receiver = new Receiver(this, window);
+        Receiver = new Receiver(this, window, clock());
         Span<byte> wire = Add(new ControlFrame(ControlFrameType.Hello) { Status = MessageHeader.Version, BodyBytes = 16 });
         System.Buffers.Binary.BinaryPrimitives.WriteUInt128LittleEndian(wire, run);
     }

@@ -4,7 +4,7 @@ namespace OrionNative.Net.Tests.Framing;
 sealed class ManualTime : TimeProvider
 {
     readonly List<Timer> _timers = [];
-    long _ticks = TimeSpan.TicksPerSecond;
+    long _ticks = TimeSpan.TicksPerDay; // far from zero, as on a real machine
 
     public override long TimestampFrequency => TimeSpan.TicksPerSecond;
 

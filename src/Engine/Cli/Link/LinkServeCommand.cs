@@ -1,0 +1,48 @@
+// link serve: waits for peers that measure, over QUIC and TCP on the same port number.
+using System.CommandLine;
+using OrionNative.Engine.Run;
+using OrionNative.Net.Framing;
+using OrionNative.Net.Identity;
+using OrionNative.Net.Links;
+using OrionNative.Net.Quic;
+
+namespace OrionNative.Engine.Cli.Link;
+
+static class LinkServeCommand
+{
+    public static Command Create()
+    {
+        ExampleCommand command = new("serve", "Wait for `link test` from other machines.",
+            "link serve --listen 0.0.0.0:4433", "link serve --listen [::]:4433 --transport quic --allow NODEID");
+        Option<string> listen = new("--listen") { Description = "address and port, for both transports", DefaultValueFactory = _ => "0.0.0.0:4433" };
+        Option<string> transport = LinkCommand.TransportOption("both", "quic", "tcp", "both");
+        Option<string> identity = LinkCommand.IdentityOption();
+        Option<string[]> allow = new("--allow") { Description = "a NodeId that may measure; without it anybody may who reaches the port" };
+        Option<string> size = new("--message") { Description = "bytes of one message", DefaultValueFactory = _ => "2.2MiB" };
+        Option<double> seconds = new("--seconds") { Description = "end after so long; 0 serves until interrupted" };
+        foreach (Option option in new Option[] { listen, transport, identity, allow, size, seconds }) command.Add(option);
+        command.SetAction(async (parsed, cancellation) =>
+        {
+            TransportKind[] kinds = LinkCommand.Transports(parsed.GetValue(transport)!);
+            if (kinds.Contains(TransportKind.Quic) && QuicLibrary.NotSupportedReason is { } missing)
+            {
+                Console.Error.WriteLine($"orion-engine: {missing} Or serve --transport tcp.");
+                return ExitStatus.EnvironmentMissing;
+            }
+            NodeId[] allowed = [.. (parsed.GetValue(allow) ?? []).Select(Parse)];
+            using NodeIdentity node = parsed.GetValue(identity) is { } directory ? NodeIdentity.LoadOrCreate(directory) : NodeIdentity.Create();
+            var options = new MeterOptions { MessageBytes = LinkCommand.Bytes("--message", parsed.GetValue(size)!) };
+            using var server = new LinkServer(node, LinkCommand.Address("--listen", parsed.GetValue(listen)!), kinds,
+                id => allowed.Length == 0 || allowed.Contains(id), options, Console.Out.WriteLine);
+            Console.WriteLine($"serving {string.Join(" and ", kinds.Select(LinkCommand.Name))} at {server.Address}; {(allowed.Length == 0 ? "anybody who reaches the port may measure (--allow NODEID restricts it)" : $"{allowed.Length} peers may measure")}");
+            Console.WriteLine($"on the other machine:  orion-engine link test HOST:{server.Address.Port} --node {node.Id}");
+            TimeSpan wait = parsed.GetValue(seconds) is > 0 and double limit ? TimeSpan.FromSeconds(limit) : Timeout.InfiniteTimeSpan;
+            await Task.Delay(wait, cancellation);
+            return ExitStatus.Done;
+        });
+        return command;
+    }
+
+    static NodeId Parse(string text) => NodeId.TryParse(text, out NodeId id) ? id
+        : throw new ConfigurationException($"--allow wants a NodeId of {NodeId.TextLength} characters, as `link test` prints it; got '{text}'");
+}

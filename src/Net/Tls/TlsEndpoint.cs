@@ -1,0 +1,315 @@
+// The second transport: TLS 1.3 over striped TCP, for networks that stop UDP. Nobody falls back to it silently: it is chosen
+// by configuration, and its kind is in every log line and metric.
+// SslStream works in tasks (handshakes, reads, writes); they leave notes for one loop thread, which owns all connections and
+// makes every call into the users.
+// Invariant: connections and their tables are touched by the loop thread only.
+using System.Diagnostics;
+using System.Net;
+using System.Net.Security;
+using System.Net.Sockets;
+using System.Security.Cryptography;
+using OrionNative.Net.Framing;
+using OrionNative.Net.Identity;
+
+namespace OrionNative.Net.Tls;
+
+/// <summary>A TCP endpoint: listens, accepts and dials.</summary>
+public sealed class TlsEndpoint : ITransportEndpoint
+{
+    const int SpareChunksMax = 512;
+    static readonly TimeSpan _tickEvery = TimeSpan.FromMilliseconds(100);
+
+    readonly NodeIdentity _identity;
+    readonly Socket _listener;
+    readonly LoopQueue _queue = new();
+    readonly Thread _thread;
+    readonly CancellationTokenSource _end = new();
+    readonly Dictionary<(NodeId Peer, UInt128 Number), TlsConnection> _accepted = [];
+    readonly HashSet<TlsConnection> _connections = [];
+    readonly List<TlsConnection> _turn = [];
+    readonly Stack<Chunk> _spare = new();
+    int _halfOpen;
+    volatile bool _stopping;
+
+    /// <summary>Binds the address and starts the loop.</summary>
+    public TlsEndpoint(NodeIdentity identity, TlsOptions options)
+    {
+        if (options.KeepAlive > options.IdleTimeout / 2) throw new ArgumentException($"KeepAlive ({options.KeepAlive}) must be at most half of IdleTimeout ({options.IdleTimeout}).", nameof(options));
+        if (options.Stripes is < 1 or > StripePreface.CountMax) throw new ArgumentException($"Stripes must be 1 to {StripePreface.CountMax}; got {options.Stripes}.", nameof(options));
+        (_identity, Options) = (identity, options);
+        _listener = new Socket(options.Listen.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+        if (options.Listen.AddressFamily == AddressFamily.InterNetworkV6) _listener.DualMode = true;
+        _listener.Bind(options.Listen);
+        _listener.Listen(512);
+        LocalAddress = (IPEndPoint)_listener.LocalEndPoint!;
+        _thread = new Thread(Run) { IsBackground = true, Name = $"tcp {LocalAddress}" };
+        _thread.Start();
+        _ = AcceptAsync();
+    }
+
+    /// <inheritdoc/>
+    public TransportKind Kind => TransportKind.Tcp;
+
+    /// <inheritdoc/>
+    public NodeId LocalNodeId => _identity.Id;
+
+    /// <inheritdoc/>
+    public IPEndPoint LocalAddress { get; }
+
+    internal TlsOptions Options { get; }
+
+    internal void Log(string sentence) => Options.Log?.Invoke(sentence);
+
+    internal void Post(in LoopNote note) => _queue.Post(note);
+
+    internal Chunk RentChunk()
+    {
+        lock (_spare) return _spare.TryPop(out Chunk? chunk) ? chunk : new Chunk();
+    }
+
+    internal void ReturnChunk(Chunk chunk)
+    {
+        lock (_spare)
+            if (_spare.Count < SpareChunksMax) _spare.Push(chunk);
+    }
+
+    internal void Forget(TlsConnection connection)
+    {
+        _connections.Remove(connection);
+        _accepted.Remove((connection.RemoteNodeId, connection.Number));
+    }
+
+    // A Bye needs a moment to leave; the peer usually hangs up first.
+    internal static void DisposeLater(TlsStripe stripe) => _ = Task.Delay(200).ContinueWith(_ => stripe.Dispose(), TaskScheduler.Default);
+
+    /// <inheritdoc/>
+    public ITransportConnection Dial(IPEndPoint address, NodeId expected, ITransportUser user)
+    {
+        ObjectDisposedException.ThrowIf(_stopping, this);
+        Span<byte> random = stackalloc byte[16];
+        RandomNumberGenerator.Fill(random);
+        var connection = new TlsConnection(this, new UInt128(BitConverter.ToUInt64(random), BitConverter.ToUInt64(random[8..])), isDialler: true, address, expected);
+        connection.Serve(user);
+        Post(new LoopNote(LoopNoteKind.Dialling, connection));
+        int stripes = IPAddress.IsLoopback(address.Address) ? Math.Min(Options.StripesOnLoopback, Options.Stripes) : Options.Stripes;
+        for (int i = 0; i < stripes; i++) _ = DialStripeAsync(connection, new StripePreface(connection.Number, i, stripes));
+        return connection;
+    }
+
+    async Task DialStripeAsync(TlsConnection connection, StripePreface preface)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(_end.Token);
+        limit.CancelAfter(Options.HandshakeTimeout);
+        var socket = new Socket(connection.RemoteAddress.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+        try
+        {
+            string control = TlsHandshake.Prepare(socket, Options);
+            await socket.ConnectAsync(connection.RemoteAddress, limit.Token).ConfigureAwait(false);
+            (SslStream stream, NodeId peer) = await TlsHandshake.DialAsync(socket, _identity, connection.RemoteNodeId, limit.Token).ConfigureAwait(false);
+            byte[] wire = new byte[StripePreface.Bytes];
+            preface.Encode(wire);
+            await stream.WriteAsync(wire, limit.Token).ConfigureAwait(false);
+            Post(new LoopNote(LoopNoteKind.StripeDialled, connection, New: new NewStripe(socket, stream, peer, connection.RemoteAddress, preface, control)));
+        }
+        catch (Exception failure)
+        {
+            socket.Dispose();
+            CloseReason reason = failure switch
+            {
+                PeerRefusedException => new CloseReason(CloseKind.Refused, failure.Message),
+                OperationCanceledException => new CloseReason(CloseKind.HandshakeTimeout, $"{connection.RemoteAddress} did not finish the handshake within {Options.HandshakeTimeout.TotalSeconds} s"),
+                IOException => new CloseReason(CloseKind.Refused, $"{connection.RemoteAddress} broke off the handshake: {failure.Message}"),
+                SocketException => new CloseReason(CloseKind.Reset, $"{connection.RemoteAddress} could not be reached: {failure.Message}"),
+                _ => new CloseReason(CloseKind.Failed, $"dialling {connection.RemoteAddress}: {failure.Message}"),
+            };
+            Post(new LoopNote(LoopNoteKind.DialFailed, connection, Reason: reason));
+        }
+    }
+
+    async Task AcceptAsync()
+    {
+        while (!_stopping)
+        {
+            try
+            {
+                Socket socket = await _listener.AcceptAsync(_end.Token).ConfigureAwait(false);
+                if (Interlocked.Increment(ref _halfOpen) > Options.HalfOpenMax)
+                {
+                    Interlocked.Decrement(ref _halfOpen);
+                    socket.Dispose();
+                    continue;
+                }
+                _ = AcceptStripeAsync(socket);
+            }
+            catch (Exception failure) when (failure is OperationCanceledException or ObjectDisposedException)
+            {
+                return;
+            }
+            catch (SocketException failure)
+            {
+                // descriptors may be short for a while; whoever was waiting comes again
+                Log($"tcp {LocalAddress}: accepting failed: {failure.Message}");
+                await Task.Delay(_tickEvery).ConfigureAwait(false);
+            }
+        }
+    }
+
+    async Task AcceptStripeAsync(Socket socket)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(_end.Token);
+        limit.CancelAfter(Options.HandshakeTimeout);
+        EndPoint? from = socket.RemoteEndPoint;
+        try
+        {
+            string control = TlsHandshake.Prepare(socket, Options);
+            (SslStream stream, NodeId peer) = await TlsHandshake.AcceptAsync(socket, _identity, limit.Token).ConfigureAwait(false);
+            byte[] wire = new byte[StripePreface.Bytes];
+            await stream.ReadExactlyAsync(wire, limit.Token).ConfigureAwait(false);
+            Post(new LoopNote(LoopNoteKind.StripeAccepted, null, New: new NewStripe(socket, stream, peer, (IPEndPoint)from!, StripePreface.Decode(wire), control)));
+        }
+        catch (Exception failure) when (failure is PeerRefusedException or OperationCanceledException or IOException or SocketException or InvalidDataException or ObjectDisposedException)
+        {
+            socket.Dispose();
+            if (!_stopping) Log($"tcp {LocalAddress}: a handshake from {from} failed: {failure.Message}");
+        }
+        finally
+        {
+            Interlocked.Decrement(ref _halfOpen);
+        }
+    }
+
+    void Run()
+    {
+        long lastTick = Now();
+        bool stop = false;
+        while (!stop)
+        {
+            ReadOnlySpan<LoopNote> notes = _queue.Take(_tickEvery);
+            long now = Now();
+            foreach (ref readonly LoopNote note in notes)
+            {
+                stop |= note.Kind == LoopNoteKind.Stop;
+                Handle(note, now);
+            }
+            if (now - lastTick >= _tickEvery.Ticks)
+            {
+                lastTick = now;
+                foreach (TlsConnection connection in _connections.ToArray()) Guard(connection, static (c, at) => c.Tick(at), now);
+            }
+            _turn.Clear();
+            foreach (TlsConnection connection in _connections)
+                if (connection.IsDirty) _turn.Add(connection);
+            foreach (TlsConnection connection in _turn) Guard(connection, static (c, at) => c.Turn(at), now);
+        }
+        foreach (TlsConnection connection in _connections.ToArray())
+            connection.End(new CloseReason(CloseKind.Local, "the endpoint was closed"), ByeStatus.Done);
+    }
+
+    static long Now() => Stopwatch.GetElapsedTime(0).Ticks;
+
+    static void Guard(TlsConnection connection, Action<TlsConnection, long> act, long now)
+    {
+        try
+        {
+            act(connection, now);
+        }
+        catch (InvalidDataException violation)
+        {
+            connection.HandleFailure(violation, now);
+        }
+    }
+
+    void Handle(in LoopNote note, long now)
+    {
+        if (note.Kind == LoopNoteKind.StripeAccepted)
+        {
+            Admit(note.New!, now);
+            return;
+        }
+        if (note.Connection is not { } connection) return;
+        if (connection.IsClosed)
+        {
+            if (note.Chunk is not null) ReturnChunk(note.Chunk);
+            note.New?.Stream.Dispose();
+            return;
+        }
+        switch (note.Kind)
+        {
+            case LoopNoteKind.Dialling: _connections.Add(connection); break;
+            case LoopNoteKind.Wake:
+                connection.Woken();
+                connection.IsDirty = true;
+                break;
+            case LoopNoteKind.Frame:
+                try
+                {
+                    connection.HandleFrame(note.Frame, note.Chunk, now);
+                }
+                catch (InvalidDataException violation)
+                {
+                    connection.HandleFailure(violation, now);
+                }
+                break;
+            case LoopNoteKind.Written:
+                note.Stripe!.Free.Push(note.Buffer!);
+                connection.IsDirty = true;
+                break;
+            case LoopNoteKind.StripeFailed: connection.HandleFailure(note.Failure!, now); break;
+            case LoopNoteKind.StripeDialled: Attach(connection, note.New!, now); break;
+            case LoopNoteKind.DialFailed: connection.HandleFailure(note.Reason!, now); break;
+            case LoopNoteKind.Close: connection.End(note.Reason!, ByeStatus.Done); break;
+        }
+    }
+
+    void Admit(NewStripe stripe, long now)
+    {
+        var key = (stripe.Peer, stripe.Preface.Connection);
+        if (!_accepted.TryGetValue(key, out TlsConnection? connection))
+        {
+            if (_connections.Count >= Options.ConnectionsMax)
+            {
+                Log($"tcp {LocalAddress}: {stripe.Peer.Short} at {stripe.Address} was turned away: {Options.ConnectionsMax} connections are open");
+                stripe.Stream.Dispose();
+                return;
+            }
+            connection = new TlsConnection(this, stripe.Preface.Connection, isDialler: false, stripe.Address, stripe.Peer);
+            Admission admission = Options.Admit?.Invoke(connection) ?? Admission.Refuse("this endpoint accepts nobody");
+            if (admission.User is null)
+            {
+                connection.Attach(new TlsStripe(this, connection, 0, stripe.Socket, stripe.Stream));
+                connection.End(new CloseReason(CloseKind.Refused, admission.Refusal ?? "no reason was given"), ByeStatus.Refused);
+                return;
+            }
+            connection.Serve(admission.User);
+            _accepted.Add(key, connection);
+        }
+        Attach(connection, stripe, now);
+    }
+
+    void Attach(TlsConnection connection, NewStripe stripe, long now)
+    {
+        if (connection.Has(stripe.Preface.Index) || connection.StripeCount == stripe.Preface.Count)
+        {
+            Log($"tcp {LocalAddress}: {stripe.Peer.Short} opened stripe {stripe.Preface.Index} of {stripe.Preface.Count} twice");
+            stripe.Stream.Dispose();
+            return;
+        }
+        connection.Attach(new TlsStripe(this, connection, stripe.Preface.Index, stripe.Socket, stripe.Stream));
+        if (connection.IsOpen) return;
+        _connections.Add(connection);
+        Log($"tcp {stripe.Peer.Short} at {stripe.Address}: open ({stripe.Preface.Count} stripes, {stripe.CongestionControl}, {stripe.Stream.NegotiatedCipherSuite})");
+        connection.Open(now);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        if (_stopping) return;
+        _stopping = true;
+        _end.Cancel();
+        _listener.Dispose();
+        Post(new LoopNote(LoopNoteKind.Stop, null));
+        if (Environment.CurrentManagedThreadId != _thread.ManagedThreadId) _thread.Join();
+        _end.Dispose();
+    }
+}

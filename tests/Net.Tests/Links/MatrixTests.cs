@@ -1,0 +1,113 @@
+// Every payload arrives whole, in a granted slot, exactly once, whatever the link does to the datagrams: rate x delay x loss x
+// reorder x duplicate over QUIC, rate x delay x blackouts over TCP. The seed of each case is in its arguments.
+using System.Net;
+using OrionNative.Net.Framing;
+using OrionNative.Net.Links;
+
+namespace OrionNative.Net.Tests.Links;
+
+public class MatrixTests
+{
+    const int Messages = 24;
+    static readonly TimeSpan _patience = TimeSpan.FromSeconds(60);
+
+    public static TheoryData<double, double, double, double, double, int> Links()
+    {
+        var data = new TheoryData<double, double, double, double, double, int>();
+        if (Environment.GetEnvironmentVariable("ORION_LONG") == "1")
+        {
+            int seed = 100;
+            foreach (double rate in new[] { 0, 20, 100, 500 })
+                foreach (double delay in new[] { 0, 5, 30, 100 })
+                    foreach (double loss in new[] { 0, 0.1, 1, 5 })
+                        foreach (double chaos in new[] { 0, 1, 10 })
+                            data.Add(rate, delay, loss, chaos, chaos / 2, seed++);
+            return data;
+        }
+        // Mbit/s, ms one way, % lost, % reordered, % doubled, seed: all pairs of the extremes
+        data.Add(0, 0, 0, 0, 0, 1);
+        data.Add(0, 10, 5, 10, 0, 2);
+        data.Add(0, 10, 0, 0, 5, 3);
+        data.Add(50, 0, 5, 0, 5, 4);
+        data.Add(50, 10, 0, 10, 0, 5);
+        data.Add(50, 10, 1, 10, 5, 6);
+        data.Add(200, 30, 1, 1, 1, 7);
+        data.Add(200, 0, 0, 10, 5, 8);
+        return data;
+    }
+
+    [Theory, MemberData(nameof(Links))]
+    public async Task Quic_ThroughABadLink_EverythingArrivesOnce(double megabits, double delayMs, double loss, double reorder, double twice, int seed)
+    {
+        LinkedPair.SkipWithout(TransportKind.Quic);
+        using var relay = new UdpRelay();
+        EmulatedLink? link = null;
+        LinkProfile profile = LinkProfile.Both(new LinkConditions
+        {
+            BitsPerSecond = megabits * 1e6,
+            Delay = TimeSpan.FromMilliseconds(delayMs),
+            Jitter = TimeSpan.FromMilliseconds(delayMs / 5),
+            Loss = loss / 100,
+            LossBurst = seed % 2 == 0 ? 3 : 1,
+            Reorder = reorder / 100,
+            Duplicate = twice / 100,
+        });
+        await Exchange(TransportKind.Quic, target => (link = relay.Add(new IPEndPoint(IPAddress.Loopback, 0), target, profile, seed)).Address);
+        // the conditions must have been felt
+        Assert.True(link!.Up.Packets > 100);
+        if (loss > 0) Assert.True(link.Up.Lost + link.Down.Lost > 0);
+        if (reorder > 0) Assert.True(link.Up.Late + link.Down.Late > 0);
+        if (twice > 0) Assert.True(link.Up.Doubled + link.Down.Doubled > 0);
+    }
+
+    [Theory]
+    [InlineData(0, 0, 1)]
+    [InlineData(50, 10, 2)]
+    [InlineData(200, 30, 3)]
+    public async Task Tcp_ThroughASlowLink_EverythingArrivesOnce(double megabits, double delayMs, int seed)
+    {
+        TcpRelay? relay = null;
+        LinkProfile profile = LinkProfile.Both(new LinkConditions { BitsPerSecond = megabits * 1e6, Delay = TimeSpan.FromMilliseconds(delayMs) });
+        await Exchange(TransportKind.Tcp, target => (relay = new TcpRelay(new IPEndPoint(IPAddress.Loopback, 0), target, profile, seed)).Address,
+            new Net.Tls.TlsOptions { StripesOnLoopback = 5 });
+        relay!.Dispose();
+    }
+
+    [Theory]
+    [InlineData(TransportKind.Quic)]
+    [InlineData(TransportKind.Tcp)]
+    public async Task Blackout_ShorterThanTheIdleTime_DelaysAndLosesNothing(TransportKind kind)
+    {
+        LinkedPair.SkipWithout(kind);
+        LinkProfile profile = LinkProfile.Both(new LinkConditions { BitsPerSecond = 200e6, Delay = TimeSpan.FromMilliseconds(5) });
+        using var udp = new UdpRelay();
+        EmulatedLink? link = null;
+        Task work = Exchange(kind, target => (link = kind == TransportKind.Quic
+            ? udp.Add(new IPEndPoint(IPAddress.Loopback, 0), target, profile, 1)
+            : new TcpRelay(new IPEndPoint(IPAddress.Loopback, 0), target, profile, 1)).Address);
+        await Task.Delay(200);
+        link!.Profile = LinkProfile.Both(profile.Up with { Blackhole = true });
+        await Task.Delay(700);
+        Assert.False(work.IsCompleted, "the blackout came too late to be felt");
+        link.Profile = profile;
+        await work;
+        (link as TcpRelay)?.Dispose();
+    }
+
+    static async Task Exchange(TransportKind kind, Func<IPEndPoint, IPEndPoint> through, Net.Tls.TlsOptions? tls = null)
+    {
+        CheckingHandler a = new(), b = new();
+        var pool = new PinnedPool(new SlotClass(64 << 10, 32), new SlotClass(1 << 20, 40));
+        using (var pair = new LinkedPair(kind, a, b, through, tls: tls))
+        {
+            Traffic.Grant(pair.LinkA, pool, 1 << 20);
+            Traffic.Grant(pair.LinkB, pool, 1 << 20);
+            await Task.WhenAll(Traffic.Send(pair.LinkA, pool, 0, Messages, 1 << 20), Traffic.Send(pair.LinkB, pool, 1000, Messages, 1 << 20)).WaitAsync(_patience);
+        }
+        Assert.Empty(a.Wrong.Concat(b.Wrong));
+        Assert.Equal(Enumerable.Range(0, Messages).Select(i => (uint)i), b.Seen.Keys.Order());
+        Assert.Equal(Enumerable.Range(1000, Messages).Select(i => (uint)i), a.Seen.Keys.Order());
+        Assert.All(a.Seen.Values.Concat(b.Seen.Values), count => Assert.Equal(1, count));
+        pool.Dispose(); // throws if a slot is lost
+    }
+}
