@@ -61,14 +61,14 @@ static class TrainStepSuite
         }
 
         using Trainer trainer = new(model, _run, cpu, new RandomTokens(model.Vocabulary));
-        double[] ours = new double[samples], theirs = new double[samples];
+        Cost[] ours = new Cost[samples], theirs = new Cost[samples];
         for (int i = -1; i < samples; i++)
         {
-            double mine = trainer.Step().Seconds, other = Ask(peer);
+            Cost mine = Step(trainer), other = Ask(peer);
             if (i >= 0)
             {
                 (ours[i], theirs[i]) = (mine, other);
-                Console.WriteLine($"step {i + 1}: {mine:F3} s, peer {other:F3} s");
+                Console.WriteLine($"step {i + 1}: {mine.Wall:F3} s ({mine.Processor:F3} of processor), peer {other.Wall:F3} s ({other.Processor:F3})");
             }
         }
 
@@ -76,6 +76,13 @@ static class TrainStepSuite
         peer.WaitForExit();
         Report(model, cpu, ours, theirs, banner);
         return 0;
+    }
+
+    static Cost Step(Trainer trainer)
+    {
+        TimeSpan before = Environment.CpuUsage.TotalTime;
+        double wall = trainer.Step().Seconds;
+        return new Cost(wall, (Environment.CpuUsage.TotalTime - before).TotalSeconds);
     }
 
     static Process StartPeer(int threads)
@@ -89,37 +96,50 @@ static class TrainStepSuite
         })!;
     }
 
-    static double Ask(Process peer)
+    static Cost Ask(Process peer)
     {
         peer.StandardInput.WriteLine();
         peer.StandardInput.Flush();
         string line = peer.StandardOutput.ReadLine() ?? throw new IOException($"the peer ended: {peer.StandardError.ReadToEnd()}");
-        return double.Parse(line, CultureInfo.InvariantCulture);
+        string[] seconds = line.Split(' ');
+        return new Cost(double.Parse(seconds[0], CultureInfo.InvariantCulture), double.Parse(seconds[1], CultureInfo.InvariantCulture));
     }
 
-    static void Report(ModelConfig model, CpuDevice cpu, double[] ours, double[] theirs, string banner)
+    // processor time beside wall time: on a shared machine only their agreement makes a ratio trustworthy
+    static void Report(ModelConfig model, CpuDevice cpu, Cost[] ours, Cost[] theirs, string banner)
     {
-        double mine = Clock.Median(ours), other = Clock.Median(theirs), tokens = _run.TokensPerStep;
-        double flop = model.TrainingFlopPerToken(_run.Sequence) * tokens;
-        Console.WriteLine($"orion {tokens / mine:F0} tokens/s, {flop / mine / 1e9:F1} GFLOP/s; {banner}: {tokens / other:F0} tokens/s, {flop / other / 1e9:F1} GFLOP/s; ratio {other / mine:F2}");
-        Records.Append("train-step.jsonl", new JsonObject
+        double tokens = _run.TokensPerStep, flop = model.TrainingFlopPerToken(_run.Sequence) * tokens;
+        JsonObject record = new()
         {
             ["device"] = cpu.Name,
             ["scenario"] = "train-step.30m",
             ["shape"] = "B=4 T=512 fp32",
             ["peer"] = banner,
             ["flop"] = flop,
-            ["timeMsSamples"] = Milliseconds(ours),
-            ["timeMsMedian"] = Math.Round(mine * 1e3, 1),
-            ["peerTimeMsSamples"] = Milliseconds(theirs),
-            ["peerTimeMsMedian"] = Math.Round(other * 1e3, 1),
-            ["tokensPerSecond"] = Math.Round(tokens / mine, 1),
-            ["peerTokensPerSecond"] = Math.Round(tokens / other, 1),
-            ["ratio"] = Math.Round(other / mine, 3),
-        });
+        };
+        Add(record, "time", "ratio", [.. ours.Select(cost => cost.Wall)], [.. theirs.Select(cost => cost.Wall)], out double mine, out double other);
+        Add(record, "processorTime", "processorRatio", [.. ours.Select(cost => cost.Processor)], [.. theirs.Select(cost => cost.Processor)], out double myProcessor, out double otherProcessor);
+        record["tokensPerSecond"] = Math.Round(tokens / mine, 1);
+        record["peerTokensPerSecond"] = Math.Round(tokens / other, 1);
+        Console.WriteLine($"orion {tokens / mine:F0} tokens/s, {flop / mine / 1e9:F1} GFLOP/s; {banner}: {tokens / other:F0} tokens/s, {flop / other / 1e9:F1} GFLOP/s");
+        Console.WriteLine($"ratio {other / mine:F2} by the wall clock, {otherProcessor / myProcessor:F2} by processor time");
+        Records.Append("train-step.jsonl", record);
+    }
+
+    static void Add(JsonObject record, string key, string ratioKey, double[] ours, double[] theirs, out double mine, out double other)
+    {
+        (mine, other) = (Clock.Median(ours), Clock.Median(theirs));
+        record[key + "MsSamples"] = Milliseconds(ours);
+        record[key + "MsMedian"] = Math.Round(mine * 1e3, 1);
+        record["peer" + char.ToUpperInvariant(key[0]) + key[1..] + "MsSamples"] = Milliseconds(theirs);
+        record["peer" + char.ToUpperInvariant(key[0]) + key[1..] + "MsMedian"] = Math.Round(other * 1e3, 1);
+        record[ratioKey] = Math.Round(other / mine, 3);
     }
 
     static JsonArray Milliseconds(double[] seconds) => [.. seconds.Select(s => (JsonNode)Math.Round(s * 1e3, 1))];
+
+    /// <summary>Seconds of one step.</summary>
+    readonly record struct Cost(double Wall, double Processor);
 
     /// <summary>Tokens without meaning: the arithmetic does not care.</summary>
     sealed class RandomTokens(int vocabulary) : IBatchSource

@@ -1,5 +1,6 @@
 # The peer of suite train-step: preset 30m as one would write it in eager PyTorch on a CPU (modules, F.* functions, AdamW,
-# clipping), with the threads it is told. Each line on standard input asks for one training step; the answer is its seconds.
+# clipping), with the threads it is told. Each line on standard input asks for one training step; the answer is
+# its wall seconds and its processor seconds.
 #   /usr/bin/python3 torch_step.py THREADS
 import sys
 import time
@@ -71,7 +72,7 @@ def main():
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
     print(f"torch {torch.__version__}, {sum(p.numel() for p in model.parameters())} parameters", flush=True)
     for _ in sys.stdin:
-        started = time.perf_counter()
+        started, started_cpu = time.perf_counter(), time.process_time()
         tokens = torch.randint(0, V, (B, T + 1))
         optimizer.zero_grad()
         loss = model(tokens[:, :-1], tokens[:, 1:])
@@ -79,7 +80,7 @@ def main():
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         loss.item()
-        print(time.perf_counter() - started, flush=True)
+        print(time.perf_counter() - started, time.process_time() - started_cpu, flush=True)
 
 
 if __name__ == "__main__":
