@@ -12,6 +12,9 @@ static partial class Clock
     /// <summary>ORION_BENCH_CLOCK=cpu counts processor time: for work on kernels with one thread while the machine is shared.</summary>
     static readonly bool _processorTime = Environment.GetEnvironmentVariable("ORION_BENCH_CLOCK") == "cpu";
 
+    /// <summary>What is counted, for records.</summary>
+    public static string Name => _processorTime ? "processor time" : "wall time";
+
     /// <summary>Seconds per call of each candidate, <paramref name="samples"/> of them, taken alternately after one warm-up each.</summary>
     public static double[][] Alternately(int samples, double secondsASample, params Action[] candidates)
     {

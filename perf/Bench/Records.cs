@@ -20,6 +20,7 @@ static class Records
             ["device"] = device,
             ["scenario"] = scenario,
             ["shape"] = shape,
+            ["clock"] = Clock.Name,
             ["bytes"] = bytes,
             ["timeUsSamples"] = new JsonArray([.. seconds.Select(s => (JsonNode)Math.Round(s * 1e6, 2))]),
             ["timeUsMedian"] = Math.Round(median * 1e6, 2),
