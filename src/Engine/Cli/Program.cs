@@ -35,6 +35,7 @@ static class Program
         DoctorCommand.Create(),
         SimulateCommand.Create(),
         Link.LinkCommand.Create(),
+        KernelsCommand.Create(),
     ];
 
     static int Run(ParseResult parsed)

@@ -63,6 +63,14 @@ sealed unsafe class CudaDeviceVariable<T> : IDisposable
         driver.Check(driver.cuMemcpyDtoHAsync_v2(destination.Pointer, Address, (nuint)destination.Bytes, stream.Handle), "cuMemcpyDtoHAsync_v2", "bytes", destination.Bytes);
     }
 
+    /// <summary>Device to device, in stream order.</summary>
+    public void CopyFromAsync(CudaDeviceVariable<T> source, CudaStream stream)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(source.Count, Count);
+        CudaDriver driver = _context.Enter();
+        driver.Check(driver.cuMemcpyDtoDAsync_v2(Address, source.Address, (nuint)source.Bytes, stream.Handle), "cuMemcpyDtoDAsync_v2", "bytes", source.Bytes);
+    }
+
     /// <summary>Every byte becomes 0, in stream order.</summary>
     public void ZeroAsync(CudaStream stream)
     {

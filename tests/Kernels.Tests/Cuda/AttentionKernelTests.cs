@@ -47,6 +47,30 @@ public class AttentionKernelTests(SoftwareCuda cuda)
         Bf16.Close(reference.GradQkv, Bf16.Widen(cuda.Download(gradQkv)), reference.GradQkvError, "gradQkv");
     }
 
+    [Fact]
+    public unsafe void Attention_AnyOrderOfWarps_GivesTheSameBits()
+    {
+        AttentionShape shape = new(1, 130, 2, 1, 64);
+        using var packed = cuda.Upload<ushort>(Bf16.Random(new Random(3), shape.Rows * shape.PackedColumns));
+        using var output = cuda.Allocate<ushort>((long)shape.Rows * shape.OutputColumns);
+        using var logSumExp = cuda.Allocate<float>((long)shape.QueryHeads * shape.Rows);
+        ushort[]? first = null;
+        try
+        {
+            for (uint seed = 0; seed < 3; seed++)
+            {
+                cuda.Context.Driver.softSetScheduleSeed(seed);
+                Launch("forward", new(3, 2, 1), 3 * Rows, shape, packed.Address, output.Address, logSumExp.Address, 130, 2, 1);
+                ushort[] bits = cuda.Download(output);
+                Assert.Equal(first ??= bits, bits);
+            }
+        }
+        finally
+        {
+            cuda.Context.Driver.softSetScheduleSeed(0);
+        }
+    }
+
     void Launch(string name, LaunchSize grid, int tileRows, AttentionShape shape, params ReadOnlySpan<KernelArgument> arguments)
     {
         CudaKernel kernel = cuda.Kernel("attention.cu", $"attention_{name}_d{shape.HeadWidth}");

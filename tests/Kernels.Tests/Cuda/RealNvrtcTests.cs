@@ -31,6 +31,16 @@ public class RealNvrtcTests
         Assert.Equal(File.ReadAllText(path), table);
     }
 
+    [Fact]
+    public void GpuStatus_EveryKernel_HasALine()
+    {
+        string docs = Path.Combine(Root(), "docs");
+        string[] kernels = [.. File.ReadLines(Path.Combine(docs, "kernel-registers.txt")).Skip(2).Select(line => line.Split(' ')[0])];
+        string status = File.ReadAllText(Path.Combine(docs, "gpu-status.md"));
+        Assert.NotEmpty(kernels);
+        Assert.All(kernels, kernel => Assert.Contains($"| `{kernel}` |", status, StringComparison.Ordinal));
+    }
+
     static string Root()
     {
         string? folder = AppContext.BaseDirectory;

@@ -1,0 +1,202 @@
+// kernels list / check / bench: for whoever writes CUDA kernels. `list` compiles for named architectures and needs no GPU,
+// `check` compares with the oracle on any device, `bench` times against the device's own copy bandwidth.
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json.Nodes;
+using OrionNative.Engine.Run;
+using OrionNative.Kernels.Cuda;
+
+namespace OrionNative.Engine.Cli;
+
+static class KernelsCommand
+{
+    const int Samples = 7;
+
+    public static Command Create()
+    {
+        ExampleCommand command = new("kernels", "Compile, check and time the CUDA kernels.", "kernels list", "kernels check --device softcuda:0", "kernels bench --device cuda:0");
+        command.Add(List());
+        command.Add(Check());
+        command.Add(Bench());
+        return command;
+    }
+
+    static ExampleCommand List()
+    {
+        ExampleCommand command = new("list", "Registers, shared memory and spills of every kernel, by NVRTC; needs no GPU.", "kernels list", "kernels list --arch sm_90");
+        Option<string[]> architectures = new("--arch")
+        {
+            Description = "architectures to compile for",
+            DefaultValueFactory = _ => RegisterTable.Architectures,
+            AllowMultipleArgumentsPerToken = true,
+        };
+        Option<bool> json = CommandOutput.JsonOption();
+        command.Add(architectures);
+        command.Add(json);
+        command.SetAction(parsed =>
+        {
+            CommandOutput output = new(parsed.GetValue(json));
+            CudaRuntimeCompiler compiler = new(CudaLibraries.Real.Nvrtc, CubinCache.Default());
+            output.Text.WriteLine($"NVRTC {CudaLibraries.Real.Nvrtc.Version}");
+            JsonArray kernels = [];
+            int spilling = 0;
+            foreach (string architecture in parsed.GetValue(architectures)!)
+            {
+                foreach (string source in KernelSources.Names)
+                {
+                    foreach (KernelResources r in compiler.Compile(source, architecture).Resources)
+                    {
+                        int spills = r.SpillLoadBytes + r.SpillStoreBytes;
+                        spilling += spills > 0 ? 1 : 0;
+                        output.Text.WriteLine($"{architecture} {r.Kernel,-28} {source,-16} {r.Registers,3} registers {r.StaticSharedBytes,5} shared bytes {spills,4} spill bytes");
+                        kernels.Add(new JsonObject
+                        {
+                            ["architecture"] = architecture,
+                            ["kernel"] = r.Kernel,
+                            ["source"] = source,
+                            ["registers"] = r.Registers,
+                            ["staticSharedBytes"] = r.StaticSharedBytes,
+                            ["spillBytes"] = spills,
+                        });
+                    }
+                }
+            }
+
+            output.Result(new JsonObject { ["nvrtc"] = CudaLibraries.Real.Nvrtc.Version.ToString(), ["kernels"] = kernels });
+            return spilling == 0 ? ExitStatus.Done : ExitStatus.Failed;
+        });
+        return command;
+    }
+
+    static ExampleCommand Check()
+    {
+        ExampleCommand command = new("check", "Compare kernels with the double-precision oracle.", "kernels check --device softcuda:0", "kernels check --device cuda:0 --kernel rotary");
+        (Option<string> device, Option<string?> kernel, Option<bool> json) = Options(command);
+        command.SetAction(parsed => OnDevice(parsed.GetValue(device)!, parsed.GetValue(kernel), new CommandOutput(parsed.GetValue(json)), size: 1, (made, name, output) =>
+        {
+            made.Launch();
+            made.Stream.Synchronize();
+            JsonObject row = new() { ["kernel"] = name, ["shape"] = made.Shape };
+            bool right = true;
+            foreach (KernelResult result in made.Results())
+            {
+                double worst = result.WorstRatio();
+                right &= worst <= 1;
+                row[result.Name] = worst;
+                output.Text.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{(worst <= 1 ? "ok  " : "FAIL")} {name,-24} {made.Shape}: worst error of {result.Name} is {worst:P1} of what its tolerance allows"));
+            }
+
+            row["ok"] = right;
+            return (row, right);
+        }));
+        return command;
+    }
+
+    static ExampleCommand Bench()
+    {
+        ExampleCommand command = new("bench", "Time kernels against the device's own copy bandwidth.", "kernels bench --device cuda:0");
+        (Option<string> device, Option<string?> kernel, Option<bool> json) = Options(command);
+        Option<int> size = new("--size") { Description = "scale of the shapes", DefaultValueFactory = _ => 1024 };
+        command.Add(size);
+        command.SetAction(parsed =>
+        {
+            double copy = 0;
+            return OnDevice(parsed.GetValue(device)!, parsed.GetValue(kernel), new CommandOutput(parsed.GetValue(json)), parsed.GetValue(size), (made, name, output) =>
+            {
+                copy = copy > 0 ? copy : CopyBytesPerSecond(made);
+                double[] seconds = Time(made, made.Launch);
+                double median = seconds[Samples / 2], bandwidth = made.Bytes / median;
+                output.Text.WriteLine(string.Create(CultureInfo.InvariantCulture,
+                    $"{name,-24} {made.Shape}: {median * 1e6:F1} us, {bandwidth / 1e9:F1} GB/s = {bandwidth / copy:P0} of copy ({copy / 1e9:F1} GB/s)")
+                    + (made.Flops > 0 ? string.Create(CultureInfo.InvariantCulture, $", {made.Flops / median / 1e12:F2} TFLOP/s") : ""));
+                return (new JsonObject
+                {
+                    ["kernel"] = name,
+                    ["shape"] = made.Shape,
+                    ["bytes"] = made.Bytes,
+                    ["timeUsSamples"] = new JsonArray([.. seconds.Select(s => (JsonNode)(s * 1e6))]),
+                    ["timeUsMedian"] = median * 1e6,
+                    ["copyBytesPerSecond"] = copy,
+                    ["ratio"] = bandwidth / copy,
+                }, true);
+            });
+        });
+        return command;
+    }
+
+    static (Option<string> Device, Option<string?> Kernel, Option<bool> Json) Options(Command command)
+    {
+        Option<string> device = new("--device") { Description = "cuda:N or softcuda:N", DefaultValueFactory = _ => "cuda:0" };
+        Option<string?> kernel = new("--kernel") { Description = "only this one" };
+        Option<bool> json = CommandOutput.JsonOption();
+        command.Add(device);
+        command.Add(kernel);
+        command.Add(json);
+        return (device, kernel, json);
+    }
+
+    static int OnDevice(string selector, string? only, CommandOutput output, int size, Func<KernelCase, string, CommandOutput, (JsonObject Row, bool Right)> run)
+    {
+        if (only is not null && !KernelCases.Names.Contains(only))
+        {
+            throw new ConfigurationException($"no case for a kernel '{only}'; there are {string.Join(", ", KernelCases.Names)}");
+        }
+
+        try
+        {
+            using CudaContext context = CudaContext.Open(selector);
+            output.Text.WriteLine($"{context.Selector}: {context.DeviceName}" + (context.Libraries.IsSoftware ? ", which is no GPU: times say nothing about a card" : ""));
+            using CudaStream stream = new(context);
+            CudaRuntimeCompiler compiler = new(context.Libraries.Nvrtc, CubinCache.Default());
+            JsonArray rows = [];
+            bool right = true;
+            foreach (string name in KernelCases.Names.Where(n => only is null || n == only))
+            {
+                using KernelCase made = KernelCases.Make(name, size, context, compiler, stream);
+                (JsonObject row, bool ok) = run(made, name, output);
+                rows.Add(row);
+                right &= ok;
+            }
+
+            output.Result(new JsonObject { ["device"] = context.Selector, ["name"] = context.DeviceName, ["software"] = context.Libraries.IsSoftware, ["ok"] = right, ["kernels"] = rows });
+            return right ? ExitStatus.Done : ExitStatus.Failed;
+        }
+        catch (ArgumentException error)
+        {
+            throw new ConfigurationException(error.Message);
+        }
+        catch (PlatformNotSupportedException error)
+        {
+            Console.Error.WriteLine($"orion-engine: {error.Message}");
+            return ExitStatus.EnvironmentMissing;
+        }
+    }
+
+    /// <summary>Sorted seconds on the device's own clock, after two launches to warm up.</summary>
+    static double[] Time(KernelCase made, Action launch)
+    {
+        using CudaEvent start = new(made.Stream.Context, timing: true), end = new(made.Stream.Context, timing: true);
+        double[] seconds = new double[Samples];
+        launch();
+        launch();
+        for (int i = 0; i < Samples; i++)
+        {
+            start.Record(made.Stream);
+            launch();
+            end.Record(made.Stream);
+            end.Synchronize();
+            seconds[i] = end.MillisecondsSince(start) / 1e3;
+        }
+
+        Array.Sort(seconds);
+        return seconds;
+    }
+
+    static double CopyBytesPerSecond(KernelCase made)
+    {
+        const int Bytes = 256 << 20;
+        using CudaDeviceVariable<byte> from = new(made.Stream.Context, Bytes), to = new(made.Stream.Context, Bytes);
+        from.ZeroAsync(made.Stream);
+        return 2.0 * Bytes / Time(made, () => to.CopyFromAsync(from, made.Stream))[Samples / 2];
+    }
+}
