@@ -62,7 +62,7 @@ class Llama(nn.Module):
         h = self.embedding(ids)
         for block in self.blocks:
             h = block(h)
-        return F.cross_entropy(self.head(self.norm(h)).view(-1, V), targets.view(-1))
+        return F.cross_entropy(self.head(self.norm(h)).view(-1, V), targets.reshape(-1))
 
 
 def main():
