@@ -1,6 +1,5 @@
 // Matrix products against OpenBLAS and the multiply-add peak, all in one run and alternately: the shapes of preset 30m
 // with 4 x 512 tokens, and squares.
-using System.Runtime.InteropServices;
 using OrionNative.Kernels;
 using OrionNative.Kernels.Cpu;
 
@@ -55,9 +54,8 @@ static unsafe class GemmSuite
     static void Measure(Shape shape, CpuOps ops, ThreadTeam team)
     {
         (int m, int n, int k) = (shape.M, shape.N, shape.K);
-        Tensor a = Random(shape.TransposeA ? k : m, shape.TransposeA ? m : k), b = Random(shape.TransposeB ? n : k, shape.TransposeB ? k : n);
-        Tensor c = Random(m, n);
-        double peak = 0;
+        Tensor a = RandomTensor.Create(shape.TransposeA ? k : m, shape.TransposeA ? m : k), b = RandomTensor.Create(shape.TransposeB ? n : k, shape.TransposeB ? k : n);
+        Tensor c = RandomTensor.Create(m, n);
         double[][] seconds = Clock.Alternately(
             9,
             0.02,
@@ -69,24 +67,12 @@ static unsafe class GemmSuite
                     OpenBlas.Sgemm(shape.TransposeA, shape.TransposeB, m, n, k, 1, (float*)a.Address, a.Stride, (float*)b.Address, b.Stride, shape.Beta, (float*)c.Address, n);
                 }
             });
-        peak = CpuPeak.MeasureFmaGflops(team, VectorPathChoice.Widest);
+        double peak = CpuPeak.MeasureFmaGflops(team, VectorPathChoice.Widest);
         double gflop = 2.0 * m * n * k / 1e9, ours = gflop / Clock.Median(seconds[0]), theirs = gflop / Clock.Median(seconds[1]);
-        Console.WriteLine($"{shape.Name,-14} [{m}, {n}, {k}] {ours,7:F1} GFLOP/s, OpenBLAS {theirs,7:F1}, ratio {ours / theirs:F3}, of peak {ours / peak:F3} ({peak:F0}) best {seconds[1].Min() / seconds[0].Min():F3}");
-        foreach (Tensor tensor in new[] { a, b, c })
-        {
-            NativeMemory.AlignedFree((void*)tensor.Address);
-        }
-    }
-
-    static Tensor Random(int rows, int columns)
-    {
-        Tensor tensor = new((nint)NativeMemory.AlignedAlloc((nuint)((long)rows * columns * sizeof(float)), 4096), ElementType.Float32, rows, columns);
-        Random random = new(rows + columns);
-        for (long i = 0; i < tensor.Count; i++)
-        {
-            ((float*)tensor.Address)[i] = (random.NextSingle() * 2) - 1;
-        }
-
-        return tensor;
+        Console.WriteLine($"{shape.Name,-14} [{m}, {n}, {k}] {ours,7:F1} GFLOP/s, OpenBLAS {theirs,7:F1}, ratio {ours / theirs:F3}, of peak {ours / peak:F3} ({peak:F0}) ratio of best {seconds[1].Min() / seconds[0].Min():F3}");
+        string device = $"cpu ({VectorPathChoice.FromEnvironment()}, {team.Count} threads)";
+        string form = $"M={m} N={n} K={k} {(shape.TransposeA ? "T" : "N")}{(shape.TransposeB ? "T" : "N")} beta={shape.Beta} fp32";
+        Records.AppendRate("kernels-cpu.jsonl", "kernels.gemm " + shape.Name, form, device, gflop, seconds[0], OpenBlas.IsPresent ? seconds[1] : null, peak);
+        RandomTensor.Free(a, b, c);
     }
 }

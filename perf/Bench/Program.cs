@@ -6,6 +6,7 @@ Suite[] suites =
 [
     new("peaks", "ceilings of this machine: fused multiply-adds and memory copies", PeaksSuite.Run),
     new("gemm", "matrix products against OpenBLAS and the multiply-add peak", GemmSuite.Run),
+    new("attention", "attention forward and backward against the multiply-add peak", AttentionSuite.Run),
     new("elementwise", "memory-bound operations against the copy bandwidth", ElementwiseSuite.Run),
     new("quic", "QUIC over loopback: goodput, CPU per gigabyte, round trip", QuicBench.Run),
     new("train-step", "a training step of preset 30m beside eager PyTorch", TrainStepSuite.Run),

@@ -32,6 +32,37 @@ static class Records
         Append(file, line);
     }
 
+    /// <summary>Records an operation that is bound by arithmetic.</summary>
+    /// <param name="peerSeconds">The peer's samples, taken alternately; null where it is absent or there is none.</param>
+    /// <param name="peakGflops">Measured multiply-add peak on the same threads in the same run.</param>
+    public static void AppendRate(
+        string file, string scenario, string shape, string device, double gflop, double[] seconds, double[]? peerSeconds, double peakGflops)
+    {
+        double median = Clock.Median(seconds);
+        JsonObject line = new()
+        {
+            ["device"] = device,
+            ["scenario"] = scenario,
+            ["shape"] = shape,
+            ["clock"] = Clock.Name,
+            ["gflop"] = Math.Round(gflop, 6),
+            ["timeUsSamples"] = Microseconds(seconds),
+            ["timeUsMedian"] = Math.Round(median * 1e6, 2),
+            ["peakGflops"] = Math.Round(peakGflops, 1),
+            ["ofPeak"] = Math.Round(gflop / median / peakGflops, 3),
+        };
+        if (peerSeconds != null)
+        {
+            line["peer"] = OpenBlas.Configuration;
+            line["peerTimeUsSamples"] = Microseconds(peerSeconds);
+            line["ratio"] = Math.Round(Clock.Median(peerSeconds) / median, 3);
+        }
+
+        Append(file, line);
+    }
+
+    static JsonArray Microseconds(double[] seconds) => new([.. seconds.Select(s => (JsonNode)Math.Round(s * 1e6, 2))]);
+
     /// <summary>The checkout: ORION_ROOT, which `./orion` sets, else the working directory.</summary>
     public static string Root => Environment.GetEnvironmentVariable("ORION_ROOT") ?? Environment.CurrentDirectory;
 
