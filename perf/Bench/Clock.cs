@@ -9,6 +9,9 @@ static partial class Clock
 {
     const int ProcessCpuClock = 2;
 
+    /// <summary>Before a sample: threads of the candidate before it may still spin (OpenBLAS's do, for some 20 ms).</summary>
+    const int SettleMilliseconds = 40;
+
     /// <summary>ORION_BENCH_CLOCK=cpu counts processor time: for work on kernels with one thread while the machine is shared.</summary>
     static readonly bool _processorTime = Environment.GetEnvironmentVariable("ORION_BENCH_CLOCK") == "cpu";
 
@@ -29,6 +32,7 @@ static partial class Clock
         {
             for (int i = 0; i < candidates.Length; i++)
             {
+                Thread.Sleep(SettleMilliseconds);
                 times[i][sample] = Time(candidates[i], calls[i]);
             }
         }

@@ -18,7 +18,7 @@ sealed unsafe class PackedProduct : IDisposable
 {
     /// <summary>Most steps of k in a block: the panel of b of 512 x 32 singles is 64 KiB.</summary>
     const int BlockK = 512;
-    const int RowsAtOnce = 2048, ColumnsAtOnce = 128, PanelsAtOnce = 16;
+    const int RowsAtOnce = 2048, ColumnsAtOnce = 256, PanelsAtOnce = 16;
 
     readonly ThreadTeam _team;
     readonly MicrokernelSet _tiles;

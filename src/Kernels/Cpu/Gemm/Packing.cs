@@ -1,7 +1,7 @@
 // Packing: an operand's block is rewritten as panels that the microkernel reads in one straight line.
 //   panel[k*width + i] = source element (i, k)        i: row of op(a) or column of op(b), within the panel
-// Where k is the contiguous direction of the source, 4x4 blocks are transposed in registers, sixteen k (one cache line) at a
-// time. Lanes past the operand's edge are filled with copies or left as they are: what they produce is never stored.
+// Where k is the contiguous direction of the source, 4x4 blocks are transposed in registers, 64 k at a time
+// (what is written stays in the first-level cache). Lanes past the operand's edge are filled with copies or left as they are: what they produce is never stored.
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.Arm;
@@ -14,23 +14,23 @@ static unsafe class Packing
     /// <summary>Singles that a panel may write past its end.</summary>
     public const int Overrun = 4;
 
-    const int Line = 16;
+    const int Steps = 64;
 
     /// <summary>Element (i, k) lies at source[i*stride + k]: transposes. <paramref name="count"/> of the panel's lanes exist.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void FromRows(float* source, nint stride, int count, int k, float* panel, int width)
+    public static void FromRows(float* source, nint stride, int count, int k, float* panel, nint width)
     {
-        for (int start = 0; start < k; start += Line, panel += Line * width)
+        for (int start = 0; start < k; start += Steps, panel += Steps * width)
         {
-            int steps = Math.Min(Line, k - start);
+            int steps = Math.Min(Steps, k - start);
             // from the last lanes to the first: four lanes are stored at once, and what the last four spill into the next
             // step of k is then overwritten by its first lanes
-            for (int lane = (width - 1) / 4 * 4; lane >= 0; lane -= 4)
+            for (nint lane = (width - 1) / 4 * 4; lane >= 0; lane -= 4)
             {
                 float* row0 = source + start + (Math.Min(lane, count - 1) * stride), row1 = source + start + (Math.Min(lane + 1, count - 1) * stride);
                 float* row2 = source + start + (Math.Min(lane + 2, count - 1) * stride), row3 = source + start + (Math.Min(lane + 3, count - 1) * stride);
                 float* to = panel + lane;
-                int step = 0;
+                nint step = 0;
                 for (; step + 4 <= steps; step += 4, to += 4 * width)
                 {
                     Vector128<float> x0 = Vector128.Load(row0 + step), x1 = Vector128.Load(row1 + step);
@@ -62,13 +62,22 @@ static unsafe class Packing
             int lane = 0;
             for (; lane + width <= count; lane += width, to += panelStride)
             {
-                // the last four lanes may overlap the four before: no width needs a scalar rest
-                for (int i = 0; i < width - 4; i += 4)
+                // eight at a time, then four; the last four may overlap the four before: no width needs a scalar rest
+                nint i = 0;
+                for (; i + 8 <= width; i += 8)
+                {
+                    Vector256.Load(source + lane + i).Store(to + i);
+                }
+
+                for (; i < width - 4; i += 4)
                 {
                     Vector128.Load(source + lane + i).Store(to + i);
                 }
 
-                Vector128.Load(source + lane + width - 4).Store(to + width - 4);
+                if (i < width)
+                {
+                    Vector128.Load(source + lane + width - 4).Store(to + width - 4);
+                }
             }
 
             for (int i = 0; lane + i < count; i++)

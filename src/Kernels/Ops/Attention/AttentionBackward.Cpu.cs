@@ -50,7 +50,7 @@ sealed unsafe partial class CpuOps
             GradKeys = SlopesByRow + (rowPanels * SlopePanel);
             GradValues = GradKeys + (BackwardKeys * PaddedWidth);
             GradQueries = GradValues + (BackwardKeys * PaddedWidth);
-            End = GradQueries + (BackwardQueries * PaddedWidth);
+            End = GradQueries + (BackwardQueries * tiles.Columns);
         }
 
         public static nint Floats(MicrokernelSet tiles, int width) => (nint)new BackwardScratch(null, tiles, width).End / sizeof(float);
@@ -166,23 +166,27 @@ sealed unsafe partial class CpuOps
                 scratch.SlopesByRow + (first / tiles.Rows * scratch.SlopePanel), tiles.Rows);
         }
 
+        float* gradQueries = call->Grad + (row * call->GradStride) + (head * width);
         for (int column = 0, panel = 0; column < width; column += lanes, panel++)
         {
             float* queryRows = scratch.QueryRows + (panel * scratch.QueryRowPanel), gradRows = scratch.GradRows + (panel * scratch.QueryRowPanel);
             tiles.Run(keys, rows, scratch.Scores, BackwardKeys, gradRows, lanes, scratch.GradValues + column, scratch.PaddedWidth, 1, 1);
             tiles.Run(keys, rows, scratch.Slopes, BackwardKeys, queryRows, lanes, scratch.GradKeys + column, scratch.PaddedWidth, 1, 1);
+            // whole tiles of dQ go straight to memory, the edge through scratch: the same additions
+            bool whole = column + lanes <= width;
+            float* to = whole ? gradQueries + column : scratch.GradQueries;
+            nint stride = whole ? call->GradStride : lanes;
             for (int first = 0; first < rows; first += tiles.Rows)
             {
                 tiles.Run(
                     Math.Min(tiles.Rows, rows - first), keys, scratch.SlopesByRow + (first / tiles.Rows * scratch.SlopePanel), tiles.Rows,
-                    scratch.KeyRows + (panel * scratch.KeyRowPanel), lanes, scratch.GradQueries + (first * scratch.PaddedWidth) + column, scratch.PaddedWidth, 1, 0);
+                    scratch.KeyRows + (panel * scratch.KeyRowPanel), lanes, to + (first * stride), stride, 1, whole && key > 0 ? 1 : 0);
             }
-        }
 
-        float* gradQueries = call->Grad + (row * call->GradStride) + (head * width);
-        for (int i = 0; i < rows; i++)
-        {
-            AccumulateRow<TVec>(scratch.GradQueries + (i * scratch.PaddedWidth), gradQueries + (i * call->GradStride), width, replace: key == 0);
+            for (int i = 0; i < rows && !whole; i++)
+            {
+                AccumulateRow<TVec>(scratch.GradQueries + (i * lanes), gradQueries + (i * call->GradStride) + column, width - column, replace: key == 0);
+            }
         }
     }
 
