@@ -135,8 +135,8 @@ sealed unsafe class TlsConnection(TlsEndpoint endpoint, UInt128 number, bool isD
     void HandleAck(TlsFrame frame)
     {
         int lane = frame.Lane;
-        if (frame.Value <= _acknowledged[lane] || frame.Value > _sent[lane])
-            throw new InvalidDataException($"an Ack names byte {frame.Value} of lane {(Lane)lane}; {_acknowledged[lane]} to {_sent[lane]} are open");
+        if (frame.Value > _sent[lane]) throw new InvalidDataException($"an Ack names byte {frame.Value} of lane {(Lane)lane}; {_sent[lane]} were sent");
+        if (frame.Value <= _acknowledged[lane]) return; // overtaken: it came over the stripe that was first before stripe 0 was there
         while (_underway[lane].TryPeek(out ulong end) && end <= frame.Value)
         {
             _underway[lane].Dequeue();

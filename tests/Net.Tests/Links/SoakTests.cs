@@ -38,7 +38,9 @@ public class SoakTests(ITestOutputHelper output)
             {
                 Traffic.Grant(pair.LinkA, pool, 1 << 20);
                 Traffic.Grant(pair.LinkB, pool, 1 << 20);
-                await Traffic.Send(pair.LinkA, pool, (uint)links * 100, 20, 1 << 20).WaitAsync(TimeSpan.FromSeconds(30));
+                Task work = Traffic.Send(pair.LinkA, pool, (uint)links * 100, 20, 1 << 20);
+                if (await Task.WhenAny(work, a.Closed).WaitAsync(TimeSpan.FromSeconds(30)) != work) Assert.Fail($"the link closed: {await a.Closed}");
+                await work;
                 if (links % 3 == 0) pair.LinkB.Close("a break"); // the other side must let go as well
             }
             Assert.Empty(b.Wrong);

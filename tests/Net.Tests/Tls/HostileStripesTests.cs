@@ -40,6 +40,7 @@ public sealed class HostileStripesTests : IDisposable
     public static TheoryData<string, byte[], string> Violations => new()
     {
         { "unknown frame", Frame(9, 0, 0, 0), "type 9" },
+        { "an overtaken ack is none, what follows is", [.. Frame(2, 1, 0, 0), .. Frame(8, 0, 0, 0)], "type 8" },
         { "unknown lane", Frame(1, 7, 10, 0), "lane 7" },
         { "oversized body", Frame(1, 1, 1 << 20, 0), "claims 1048576" },
         { "negative body", Frame(1, 1, -1, 0), "claims -1" },
