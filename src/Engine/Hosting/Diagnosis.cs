@@ -3,6 +3,7 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using OrionNative.Kernels.Cpu;
+using OrionNative.Kernels.Cuda;
 
 namespace OrionNative.Engine.Hosting;
 
@@ -26,7 +27,8 @@ static class Diagnosis
         yield return Memory();
         yield return Disk();
         yield return Library("QUIC", "libngtcp2.so.16", "run `./orion doctor` once: it fetches ngtcp2 from Debian's backports; without it only the TCP transport works");
-        yield return Library("CUDA driver", "libcuda.so.1", null);
+        yield return Cuda("CUDA", CudaLibraries.Real, "cuda:0");
+        yield return Cuda("software CUDA", CudaLibraries.Software, "softcuda:0");
     }
 
     static Finding Memory()
@@ -44,6 +46,25 @@ static class Diagnosis
         return free >= 1
             ? new Finding("disk", Verdict.Good, string.Create(CultureInfo.InvariantCulture, $"{free:F1} GB free in {Environment.CurrentDirectory}"))
             : new Finding("disk", Verdict.Missing, string.Create(CultureInfo.InvariantCulture, $"{free:F2} GB free in {Environment.CurrentDirectory}; checkpoints need about 1"), "free some space or run in another folder");
+    }
+
+    static Finding Cuda(string subject, CudaLibraries libraries, string selector)
+    {
+        if (libraries.NotSupportedReason is { } reason)
+        {
+            string[] parts = reason.Split("; fix: ");
+            return new Finding(subject, Verdict.Absent, parts[0], parts.Length > 1 ? parts[1] : null);
+        }
+
+        try
+        {
+            using CudaContext context = CudaContext.Open(selector);
+            return new Finding(subject, Verdict.Good, $"{context.Selector} is {context.DeviceName}, compute capability {context.Architecture / 10}.{context.Architecture % 10}");
+        }
+        catch (CudaException error)
+        {
+            return new Finding(subject, Verdict.Absent, error.Message);
+        }
     }
 
     static Finding Library(string subject, string name, string? fix)
