@@ -1,0 +1,231 @@
+// One peer's schedule alone: fences, answers, priorities, patience, and that a microbatch costs no allocation.
+using OrionNative.Engine.Control;
+using OrionNative.Engine.Pipeline.Schedule;
+using OrionNative.Engine.Routing;
+using OrionNative.Engine.Run;
+
+namespace OrionNative.Simulation.Tests.Schedule;
+
+public class PeerScheduleTests
+{
+    const int Before = 1, Self = 2, After = 3, OtherAfter = 4, Stranger = 9;
+    readonly PeerEffects _effects = new();
+    readonly PeerSchedule _schedule;
+    Instant _now = Instant.FromSeconds(1);
+
+    public PeerScheduleTests()
+    {
+        var settings = new ScheduleSettings { StageCount = 3, MicrobatchCount = 64, CodeBytes = 1000, SlackSlots = 1 };
+        _schedule = new PeerSchedule(settings, new PathfinderSettings(), Id(Self), 1);
+        _schedule.HandlePlacement(Placed(5), _now, _effects);
+        foreach (int peer in (int[])[Before, After, OtherAfter])
+            _schedule.HandleLink(Id(peer), true, _now, _effects);
+        _schedule.Begin(1, 7, _now, _effects);
+        _effects.Clear();
+    }
+
+    static PeerId Id(int number) => PeerId.FromNumber(number);
+
+    static Placement Placed(int epoch, int admitted = 5) => new(epoch, [new(0, 1), new(1, 1), new(2, 1)],
+    [
+        new(Id(Before), 0, admitted, MemberState.Active), new(Id(Self), 1, 5, MemberState.Active),
+        new(Id(After), 2, 5, MemberState.Active), new(Id(OtherAfter), 2, 5, MemberState.Active),
+    ]);
+
+    void Receive(int from, WorkKind kind, int microbatch, int step = 7, int epoch = 5, int attempt = 1, int stage = 1) =>
+        _schedule.HandleMessage(Id(from), new WorkMessage(kind, new WorkId(epoch, step, microbatch, stage, attempt)), _now, _effects);
+
+    (Verdict, RefusalReason) Answer()
+    {
+        for (int i = _effects.Count - 1; i >= 0; i--)
+        {
+            if (_effects[i].Kind == PeerEffectKind.Send && _effects[i].Message.Kind == WorkKind.Answer)
+                return (_effects[i].Message.Verdict, _effects[i].Message.Reason);
+        }
+        throw new InvalidOperationException("no answer");
+    }
+
+    PeerEffect? Find(PeerEffectKind kind, WorkKind message = WorkKind.Answer)
+    {
+        for (int i = 0; i < _effects.Count; i++)
+        {
+            if (_effects[i].Kind == kind && (kind != PeerEffectKind.Send || _effects[i].Message.Kind == message))
+                return _effects[i];
+        }
+        return null;
+    }
+
+    [Theory]
+    [InlineData(Before, 7, 5, 1, (int)Verdict.Accepted, (int)RefusalReason.None)]
+    [InlineData(Before, 6, 5, 1, (int)Verdict.Refused, (int)RefusalReason.StaleStep)]
+    [InlineData(Before, 8, 5, 1, (int)Verdict.Busy, (int)RefusalReason.NotYet)]
+    [InlineData(Before, 7, 4, 1, (int)Verdict.Refused, (int)RefusalReason.StaleEpoch)]
+    [InlineData(Before, 7, 5, 2, (int)Verdict.Refused, (int)RefusalReason.WrongStage)]
+    [InlineData(After, 7, 5, 1, (int)Verdict.Refused, (int)RefusalReason.WrongStage)]
+    [InlineData(Stranger, 7, 5, 1, (int)Verdict.Refused, (int)RefusalReason.StaleEpoch)]
+    [InlineData(Stranger, 7, 6, 1, (int)Verdict.Busy, (int)RefusalReason.NotYet)]
+    public void ForwardArrives_FromSomebodyAtSomeTime_AnsweredByName(int from, int step, int epoch, int stage, int verdict, int reason)
+    {
+        Receive(from, WorkKind.Forward, 0, step, epoch, 1, stage);
+        Assert.Equal(((Verdict)verdict, (RefusalReason)reason), Answer());
+        Assert.Equal((Verdict)verdict == Verdict.Accepted ? 1 : 0, _schedule.InFlight);
+    }
+
+    [Fact]
+    public void AllSlotsTaken_OneMore_Busy()
+    {
+        for (int m = 0; m < _schedule.SlotCount; m++)
+            Receive(Before, WorkKind.Forward, m);
+        Receive(Before, WorkKind.Forward, 60);
+        Assert.Equal((Verdict.Busy, RefusalReason.NoSlot), Answer());
+        Assert.Equal(_schedule.SlotCount, _schedule.InFlight);
+    }
+
+    [Fact]
+    public void SameMicrobatchAgain_Duplicate_ComputedOnce()
+    {
+        Receive(Before, WorkKind.Forward, 0);
+        _effects.Clear();
+        Receive(Before, WorkKind.Forward, 0, attempt: 2);
+        Assert.Equal((Verdict.Duplicate, RefusalReason.None), Answer());
+        Assert.Null(Find(PeerEffectKind.Compute));
+        Assert.Equal(1, _schedule.InFlight);
+    }
+
+    // Forward of m computed and accepted by the next stage; returns who has it.
+    int HandOn(int microbatch)
+    {
+        Receive(Before, WorkKind.Forward, microbatch);
+        return FinishForward(microbatch);
+    }
+
+    int FinishForward(int microbatch)
+    {
+        _effects.Clear();
+        _now += TimeSpan.FromMilliseconds(10);
+        _schedule.HandleComputed(ComputeKind.Forward, 7, microbatch, 0, _now, _effects);
+        PeerEffect sent = Find(PeerEffectKind.Send, WorkKind.Forward)!.Value;
+        int to = sent.Peer == Id(After) ? After : OtherAfter;
+        Accept(to, sent.Message);
+        return to;
+    }
+
+    void Accept(int from, WorkMessage sent) => _schedule.HandleMessage(Id(from),
+        new WorkMessage(WorkKind.Answer, sent.Work) { Answered = sent.Kind, Verdict = Verdict.Accepted }, _now, _effects);
+
+    [Fact]
+    public void GradientAndForwardWait_ComputeEnds_BackwardGoesFirst()
+    {
+        int holder = HandOn(0);
+        Receive(Before, WorkKind.Forward, 1);
+        Receive(Before, WorkKind.Forward, 2);
+        Receive(holder, WorkKind.Gradient, 0);
+        _effects.Clear();
+        _schedule.HandleComputed(ComputeKind.Forward, 7, 1, 0, _now, _effects);
+        Assert.Equal((ComputeKind.Backward, 0), (Find(PeerEffectKind.Compute)!.Value.Compute, Find(PeerEffectKind.Compute)!.Value.Microbatch));
+    }
+
+    [Fact]
+    public void ConnectionCloses_MicrobatchUnfinishedThere_OfferedToTheOtherAtOnceUnderANewAttempt()
+    {
+        int holder = HandOn(0);
+        _effects.Clear();
+        _schedule.HandleLink(Id(holder), false, _now, _effects);
+        PeerEffect rerouted = Find(PeerEffectKind.Send, WorkKind.Forward)!.Value;
+        Assert.Equal(Id(holder == After ? OtherAfter : After), rerouted.Peer);
+        Assert.Equal(2, rerouted.Message.Work.Attempt);
+    }
+
+    [Fact]
+    public void NextHopRemovedAfterItFinished_ItsShareIsOfferedAgain()
+    {
+        int holder = HandOn(0);
+        Receive(holder, WorkKind.Gradient, 0);
+        _schedule.HandleComputed(ComputeKind.Backward, 7, 0, 0, _now, _effects);
+        _effects.Clear();
+        _schedule.HandleLink(Id(holder), false, _now, _effects);
+        Assert.Null(Find(PeerEffectKind.Send, WorkKind.Forward));
+        Placement placed = Placed(6);
+        _schedule.HandlePlacement(placed with { Members = [.. placed.Members.Where(m => m.Peer != Id(holder))] }, _now, _effects);
+        Assert.Equal((0, 2), (Find(PeerEffectKind.Send, WorkKind.Forward)!.Value.Message.Work.Microbatch, Find(PeerEffectKind.Send, WorkKind.Forward)!.Value.Message.Work.Attempt));
+    }
+
+    [Fact]
+    public void UpstreamRemoved_MicrobatchHere_ReplacementFindsItAndGetsTheGradient()
+    {
+        int holder = HandOn(0);
+        Placement placed = Placed(6);
+        _effects.Clear();
+        _schedule.HandlePlacement(placed with { Members = [new(Id(Stranger), 0, 6, MemberState.Active), .. placed.Members.Skip(1)] }, _now, _effects);
+        _schedule.HandleLink(Id(Stranger), true, _now, _effects);
+        Receive(holder, WorkKind.Gradient, 0);
+        _schedule.HandleComputed(ComputeKind.Backward, 7, 0, 0, _now, _effects);
+        _effects.Clear();
+        Receive(Stranger, WorkKind.Reattach, 0, epoch: 6, attempt: 2);
+        Assert.Equal((Verdict.Accepted, RefusalReason.None), Answer());
+        Assert.Equal(Id(Stranger), Find(PeerEffectKind.Send, WorkKind.Gradient)!.Value.Peer);
+    }
+
+    [Fact]
+    public void OwnProcessWasStopped_FirstTick_NobodyIsSuspected()
+    {
+        _schedule.HandleTick(_now, _effects);
+        HandOn(0);
+        _now += TimeSpan.FromSeconds(30);
+        _effects.Clear();
+        _schedule.HandleTick(_now, _effects);
+        Assert.Null(Find(PeerEffectKind.Tell));
+        Assert.Null(Find(PeerEffectKind.Send, WorkKind.Forward));
+    }
+
+    [Fact]
+    public void SealedForReduction_BackwardArrives_SumDoesNotChange()
+    {
+        int holder = HandOn(0);
+        HandOn(1);
+        Receive(holder, WorkKind.Gradient, 0);
+        _schedule.HandleComputed(ComputeKind.Backward, 7, 0, 0, _now, _effects);
+        var share = new GradientShare(Id(Self), 1, 0, MicrobatchSet.Of(64, 0));
+        _schedule.HandleReduce(new OrchestratorMessage.Reduce(7, 100, [share]), _now, _effects);
+        Assert.True(_schedule.IsSealed);
+        _effects.Clear();
+        Receive(holder, WorkKind.Gradient, 1);
+        Assert.Equal((Verdict.Busy, RefusalReason.NotYet), Answer());
+        Assert.Null(Find(PeerEffectKind.Compute));
+        _schedule.HandleReopen(new OrchestratorMessage.Reopen(7, 100), _now, _effects);
+        Assert.False(_schedule.IsSealed);
+    }
+
+    [Fact]
+    public void ListedShareDiffersFromTheSum_Reduce_Refused()
+    {
+        int holder = HandOn(0);
+        Receive(holder, WorkKind.Gradient, 0);
+        _schedule.HandleComputed(ComputeKind.Backward, 7, 0, 0, _now, _effects);
+        _effects.Clear();
+        _schedule.HandleReduce(new OrchestratorMessage.Reduce(7, 100, []), _now, _effects);
+        Assert.IsType<PeerMessage.ReduceRefused>(Find(PeerEffectKind.Tell)!.Value.Detail);
+        Assert.False(_schedule.IsSealed);
+    }
+
+    [Fact]
+    public void SteadyState_SixtyMicrobatches_NoAllocation()
+    {
+        HandOn(0);
+        RoundTrip(1);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (int m = 2; m < 62; m++)
+            RoundTrip(m);
+        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+    }
+
+    void RoundTrip(int microbatch)
+    {
+        int holder = HandOn(microbatch);
+        Receive(holder, WorkKind.Gradient, microbatch);
+        _schedule.HandleComputed(ComputeKind.Backward, 7, microbatch, 0, _now, _effects);
+        Accept(Before, new WorkMessage(WorkKind.Gradient, new WorkId(5, 7, microbatch, 0, 1)));
+        _schedule.HandleTick(_now, _effects);
+        _effects.Clear();
+    }
+}
