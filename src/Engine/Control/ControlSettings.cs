@@ -41,6 +41,9 @@ sealed record ControlSettings
 
     public TimeSpan HandoverWithin { get; init; } = TimeSpan.FromSeconds(120);
 
+    /// <summary>A reduction that lasts longer has two replicas that do not reach each other; one of them leaves.</summary>
+    public TimeSpan ReduceWithin { get; init; } = TimeSpan.FromSeconds(120);
+
     /// <summary>A step that nothing was contributed to for so long (or twice the last step's time) is looked after.</summary>
     public TimeSpan RecheckAfter { get; init; } = TimeSpan.FromSeconds(10);
 }

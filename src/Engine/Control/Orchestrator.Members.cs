@@ -163,6 +163,7 @@ sealed partial class Orchestrator
         {
             Persist(new DurableRecord.RolledBack(++Branch, CommittedStep, CheckpointStep, HoldReason));
             CommittedStep = CheckpointStep;
+            _checkpointStages.Clear();
         }
         _table = NewTable(CommittedStep + 1);
         foreach (MemberInfo member in _members.Values)

@@ -14,7 +14,7 @@ sealed partial class Orchestrator
     readonly SortedDictionary<PeerId, ImmutableArray<double>> _reducedSums = [];
     /// <summary>Gone during the open reduction; their sums count in it, and only in it.</summary>
     readonly HashSet<PeerId> _departed = [];
-    readonly HashSet<int> _checkpointStages = [];
+    readonly SortedDictionary<int, HashSet<int>> _checkpointStages = [];
     double _lastScale, _lastNorm;
     long _reduceId;
     int _reduceTries;
@@ -228,6 +228,18 @@ sealed partial class Orchestrator
             SetPhase(RunPhase.Running, "");
     }
 
+    // Two replicas of a stage wait for each other's sums: the later of them in peer order leaves, its share is done again.
+    void DropUnreduced(Instant now)
+    {
+        _progressAt = now;
+        PeerId[] late = [.. Enumerable.Range(0, _settings.StageCount)
+            .Select(stage => _members.Where(m => m.Value.Stage == stage && m.Value.HasState).ToArray())
+            .Where(holders => holders.Length > 1 && holders.Any(h => !_reducedSums.ContainsKey(h.Key)))
+            .Select(holders => holders.Last(h => !_reducedSums.ContainsKey(h.Key)).Key)];
+        if (late.Length > 0)
+            Remove(late, $"the reduction of step {_table.Step} was not done within {_settings.ReduceWithin.TotalSeconds:F0} s; look at the links between the replicas", now);
+    }
+
     void CommitIfReduced(Instant now)
     {
         PeerId[] holders = [.. _members.Where(m => m.Value.HasState).Select(m => m.Key)];
@@ -256,7 +268,6 @@ sealed partial class Orchestrator
         Persist(new DurableRecord.StepCommitted(Branch, CommittedStep, _lastScale, norm, _table.Loss));
         bool isLast = CommittedStep == _settings.StepCount;
         bool isCheckpoint = isLast || _settings.CheckpointEvery > 0 && CommittedStep % _settings.CheckpointEvery == 0;
-        _checkpointStages.Clear();
         var writtenBy = new HashSet<int>();
         foreach (PeerId peer in holders)
         {
@@ -304,14 +315,17 @@ sealed partial class Orchestrator
 
     void CheckpointWritten(PeerMessage.CheckpointWritten written)
     {
-        // A checkpoint that is not whole before the next commit is given up.
-        if (written.Step != CommittedStep || written.Step == CheckpointStep)
+        if (written.Step <= CheckpointStep || written.Step > CommittedStep)
             return;
-        _checkpointStages.Add(written.Stage);
-        if (_checkpointStages.Count < _settings.StageCount)
+        if (!_checkpointStages.TryGetValue(written.Step, out HashSet<int>? stages))
+            _checkpointStages[written.Step] = stages = [];
+        stages.Add(written.Stage);
+        if (stages.Count < _settings.StageCount)
             return;
         CheckpointStep = written.Step;
         Persist(new DurableRecord.CheckpointCompleted(written.Step));
+        foreach (int old in _checkpointStages.Keys.Where(s => s <= written.Step).ToArray())
+            _checkpointStages.Remove(old);
         FinishIfApplied();
     }
 
@@ -320,10 +334,11 @@ sealed partial class Orchestrator
     {
         if (CheckpointStep == CommittedStep)
             return;
+        _checkpointStages.TryGetValue(CommittedStep, out HashSet<int>? written);
         for (int stage = 0; stage < _settings.StageCount; stage++)
         {
             PeerId writer = _members.FirstOrDefault(m => m.Value.Stage == stage && m.Value.HasState).Key;
-            if (!_checkpointStages.Contains(stage) && !writer.IsNone)
+            if (written?.Contains(stage) != true && !writer.IsNone)
                 Send(writer, new OrchestratorMessage.WriteCheckpoint(CommittedStep));
         }
     }

@@ -197,7 +197,7 @@ sealed partial class Orchestrator
             case PeerMessage.StateFailed failed when failed.AdmittedEpoch == member.AdmittedEpoch:
                 Remove([peer], $"could not load its state: {failed.Reason}", now);
                 break;
-            case PeerMessage.CheckpointWritten written:
+            case PeerMessage.CheckpointWritten written when written.AdmittedEpoch == member.AdmittedEpoch:
                 CheckpointWritten(written);
                 break;
             case PeerMessage.Suspects suspects:
@@ -227,6 +227,10 @@ sealed partial class Orchestrator
         {
             GrantMore();
             RecheckStalled(now);
+        }
+        else if (Phase == RunPhase.Reducing && now - _progressAt > _settings.ReduceWithin)
+        {
+            DropUnreduced(now);
         }
     }
 

@@ -37,7 +37,7 @@ abstract record PeerMessage
 
     public sealed record StateFailed(int AdmittedEpoch, string Reason) : PeerMessage;
 
-    public sealed record CheckpointWritten(int Step, int Stage) : PeerMessage;
+    public sealed record CheckpointWritten(int AdmittedEpoch, int Step, int Stage) : PeerMessage;
 
     public sealed record Suspects(PeerId Peer, string Reason) : PeerMessage;
 }

@@ -56,6 +56,7 @@ sealed partial class SwarmWorld
             ClipNorm = options.ClipNorm,
             CheckpointEvery = options.CheckpointEvery,
             GrantWindow = _schedule.SlotCount(0),
+            ReduceWithin = TimeSpan.FromSeconds(20),
         };
     }
 
@@ -198,7 +199,7 @@ sealed partial class SwarmWorld
                 Loaded(peer!, next);
                 break;
             case HappeningKind.CheckpointWritten:
-                Tell(next.Node, new PeerMessage.CheckpointWritten(next.Step, next.Stage));
+                Tell(next.Node, new PeerMessage.CheckpointWritten(next.Serial, next.Step, next.Stage));
                 break;
             case HappeningKind.LinkUp or HappeningKind.LinkDown:
                 Link(peer, next);
@@ -325,7 +326,7 @@ sealed partial class SwarmWorld
     }
 
     public void BeginLoad(SimPeer peer, int step, int source, int serial) =>
-        After(0.05, new Happening(HappeningKind.Loaded, peer.Node) { From = source, Life = peer.Life, Serial = serial, Step = step });
+        After(_random.NextBetween(0.05, 1), new Happening(HappeningKind.Loaded, peer.Node) { From = source, Life = peer.Life, Serial = serial, Step = step });
 
     void Loaded(SimPeer peer, Happening next)
     {
@@ -348,6 +349,6 @@ sealed partial class SwarmWorld
     public void WriteCheckpoint(SimPeer peer, int step, int stage, ulong weights)
     {
         _checkpoints[(step, stage)] = weights;
-        After(0.02, new Happening(HappeningKind.CheckpointWritten, peer.Node) { Life = peer.Life, Step = step, Stage = stage });
+        After(_random.NextBetween(0.02, 3), new Happening(HappeningKind.CheckpointWritten, peer.Node) { Life = peer.Life, Serial = peer.Core.AdmittedEpoch, Step = step, Stage = stage });
     }
 }
