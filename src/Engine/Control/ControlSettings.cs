@@ -39,6 +39,9 @@ sealed record ControlSettings
     /// <summary>How long a member whose connection broke may take to come back.</summary>
     public TimeSpan ReconnectWithin { get; init; } = TimeSpan.FromSeconds(3);
 
+    /// <summary>How long a holder of stage 0 that was silent or disconnected gets no new microbatches.</summary>
+    public TimeSpan DoubtLasts { get; init; } = TimeSpan.FromSeconds(5);
+
     public TimeSpan HandoverWithin { get; init; } = TimeSpan.FromSeconds(120);
 
     /// <summary>A reduction that lasts longer has two replicas that do not reach each other; one of them leaves.</summary>

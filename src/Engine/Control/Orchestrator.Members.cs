@@ -20,6 +20,7 @@ sealed partial class Orchestrator
         public int LeavesAfterStep;
         public long ServiceNanoseconds;
         public Instant LeaseUntil;
+        public Instant DoubtedUntil;
         public Instant LoadUntil = Instant.Never;
 
         public MemberState State => !HasState ? MemberState.Joining : IsDraining ? MemberState.Draining : MemberState.Active;

@@ -79,7 +79,7 @@ sealed partial class Orchestrator
                 BeginStep(now);
                 break;
             case RunPhase.Running:
-                GrantMore();
+                GrantMore(now);
                 FinishIfCovered(now);
                 break;
             case RunPhase.Reducing:
@@ -96,9 +96,11 @@ sealed partial class Orchestrator
 
     // The next microbatch goes to the holder of stage 0 that would finish it first; a slow one is not given what a fast
     // one with a full window would still finish earlier, so no step's end waits for it.
-    void GrantMore()
+    void GrantMore(Instant now)
     {
         PeerId[] holders = Placement.Routable(0);
+        if (holders.Any(p => !IsDoubted(p, now)))
+            holders = [.. holders.Where(p => !IsDoubted(p, now))];
         var batches = new SortedDictionary<PeerId, ImmutableArray<int>.Builder>();
         int[] outstanding = [.. holders.Select(_table.Outstanding)];
         double[] service = [.. holders.Select(p => _members.TryGetValue(p, out MemberInfo? m) && m.ServiceNanoseconds > 0 ? m.ServiceNanoseconds : 0.0)];
@@ -123,6 +125,29 @@ sealed partial class Orchestrator
         }
         foreach ((PeerId peer, ImmutableArray<int>.Builder batch) in batches)
             Send(peer, new OrchestratorMessage.Grant(_table.Step, batch.Max(_table.AttemptOf), batch.ToImmutable()));
+    }
+
+    bool IsDoubted(PeerId peer, Instant now) => _members.TryGetValue(peer, out MemberInfo? member) && member.DoubtedUntil > now;
+
+    void Doubt(MemberInfo member, Suspicion reason, Instant now)
+    {
+        GrantElsewhere(member, now);
+        foreach ((PeerId peer, MemberInfo feeder) in _members)
+        {
+            if (reason == Suspicion.Deaf && feeder.Stage == member.Stage - 1 && feeder.HasState)
+                Send(peer, new OrchestratorMessage.Doubted(member.Profile.Peer));
+        }
+    }
+
+    // A holder of stage 0 fell silent or lost its connection: as its neighbours do with theirs, what it was given and has
+    // not finished is offered elsewhere before it is known whether it lives.
+    void GrantElsewhere(MemberInfo member, Instant now)
+    {
+        member.DoubtedUntil = now + _settings.DoubtLasts;
+        if (member.Stage != 0 || Phase != RunPhase.Running || Placement.Routable(0).All(p => IsDoubted(p, now)))
+            return;
+        _table.TakeBack(member.Profile.Peer);
+        GrantMore(now);
     }
 
     void Contribute(MemberInfo member, PeerMessage.Contributed contributed, Instant now)

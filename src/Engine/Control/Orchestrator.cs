@@ -124,6 +124,7 @@ sealed partial class Orchestrator
                 break;
             case OrchestratorEvent.Disconnected gone when _members.TryGetValue(gone.Peer, out MemberInfo? member):
                 member.LeaseUntil = Instant.Earlier(member.LeaseUntil, now + _settings.ReconnectWithin);
+                GrantElsewhere(member, now);
                 break;
             case OrchestratorEvent.Tick:
                 Tick(now);
@@ -202,6 +203,8 @@ sealed partial class Orchestrator
                 break;
             case PeerMessage.Suspects suspects:
                 Note($"{peer.Short} suspects {suspects.Peer.Short}: {suspects.Reason}");
+                if (_members.TryGetValue(suspects.Peer, out MemberInfo? suspected))
+                    Doubt(suspected, suspects.Reason, now);
                 break;
             default:
                 break;
@@ -225,7 +228,7 @@ sealed partial class Orchestrator
             DropLateLoaders(now);
         if (Phase == RunPhase.Running)
         {
-            GrantMore();
+            GrantMore(now);
             RecheckStalled(now);
         }
         else if (Phase == RunPhase.Reducing && now - _progressAt > _settings.ReduceWithin)

@@ -30,6 +30,9 @@ abstract record OrchestratorMessage
     /// <summary>Make sure that the next stage holds this microbatch.</summary>
     public sealed record Recheck(int Step, int Microbatch) : OrchestratorMessage;
 
+    /// <summary>To the stage before: the next stage finds this peer deaf; treat its unfinished work as overdue.</summary>
+    public sealed record Doubted(PeerId Peer) : OrchestratorMessage;
+
     /// <summary>Clear your gradient sum and make it again from your kept codes, of these microbatches only.</summary>
     public sealed record Rebuild(int Step, int Generation, MicrobatchSet Keep) : OrchestratorMessage;
 

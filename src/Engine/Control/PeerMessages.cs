@@ -10,6 +10,21 @@ sealed record PeerProfile(PeerId Peer, string Version, string ModelHash, string 
 /// <summary>Where a peer stands in its uncommitted step; told when it reconnects or refuses a reduction.</summary>
 sealed record StepReport(int Step, int Generation, MicrobatchSet Contributed, ImmutableArray<double> Losses, MicrobatchSet Held);
 
+enum Suspicion : byte
+{
+    /// <summary>Says nothing.</summary>
+    Silent,
+
+    /// <summary>Does not answer what it was sent.</summary>
+    NoAnswer,
+
+    /// <summary>Accepted work and does not finish it within a multiple of its usual time.</summary>
+    Overdue,
+
+    /// <summary>Speaks, but takes no gradient: perhaps it hears nobody. Those that feed it cannot see this.</summary>
+    Deaf,
+}
+
 abstract record PeerMessage
 {
     /// <summary>First words of a peer that holds nothing. The token is empty for an identity that the run knows.</summary>
@@ -39,5 +54,5 @@ abstract record PeerMessage
 
     public sealed record CheckpointWritten(int AdmittedEpoch, int Step, int Stage) : PeerMessage;
 
-    public sealed record Suspects(PeerId Peer, string Reason) : PeerMessage;
+    public sealed record Suspects(PeerId Peer, Suspicion Reason) : PeerMessage;
 }

@@ -65,9 +65,15 @@ sealed class StepTable(int step, int stageCount, int microbatchCount)
     {
         if (_shares.Remove(peer, out Share? share))
             Uncover(share);
+        TakeBack(peer);
+    }
+
+    /// <summary>What the peer was given to start and has not finished may be given again.</summary>
+    public void TakeBack(PeerId peer)
+    {
         for (int m = 0; m < microbatchCount; m++)
         {
-            if (_grantedTo[m] == peer)
+            if (_grantedTo[m] == peer && _cover[0, m] == 0)
                 _grantedTo[m] = PeerId.None;
         }
     }

@@ -54,7 +54,7 @@ readonly record struct WorkMessage(WorkKind Kind, WorkId Work)
 
     public RefusalReason Reason { get; init; }
 
-    /// <summary>For Status: microbatches held unfinished, free slots, nanoseconds of compute per microbatch.</summary>
+    /// <summary>For Status and Answer: microbatches that wait for the compute, free slots, nanoseconds of compute each.</summary>
     public int Queued { get; init; }
 
     public int FreeSlots { get; init; }

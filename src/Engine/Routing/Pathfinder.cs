@@ -20,7 +20,7 @@ sealed record PathfinderSettings
     public double Floor { get; init; } = 0.02;
 
     /// <summary>A candidate slower than this multiple of the soonest one, full or not, is not worth it: better wait.</summary>
-    public double WorthWaiting { get; init; } = 3;
+    public double WorthWaiting { get; init; } = 2;
 
     /// <summary>Weight of a new sample in the averages of service time, round trip and bandwidth.</summary>
     public double Smoothing { get; init; } = 0.2;

@@ -1,5 +1,6 @@
 // One simulated run: its shape, its speeds, its faults. Everything not given is drawn from the seed, a random subset of the
 // fault kinds included, so that some seeds are dense in one kind of trouble and others in combinations.
+using OrionNative.Engine.Routing;
 using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Simulation;
@@ -76,6 +77,11 @@ sealed record SwarmOptions
     /// <summary>Round trip between any two nodes, seconds.</summary>
     public double RoundTripSeconds { get; init; } = 0.03;
 
+    /// <summary>Slots beyond the 1F1B minimum, as in ScheduleSettings.</summary>
+    public int SlackSlots { get; init; } = 6;
+
+    public PathfinderSettings Routing { get; init; } = new();
+
     public double ClipNorm { get; init; } = 20;
 
     public Sabotage Sabotage { get; init; }
@@ -106,6 +112,7 @@ sealed record SwarmOptions
             FaultSeconds = random.NextBetween(10, 35),
             ServiceSeconds = services,
             RoundTripSeconds = random.NextBetween(0.002, 0.12),
+            SlackSlots = random.NextBelow(7),
         };
     }
 }

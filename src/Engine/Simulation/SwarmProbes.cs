@@ -8,7 +8,7 @@ enum Probe
 {
     Busy, Duplicate, StaleEpoch, StaleStep, NotYet, Superseded, Unknown, WrongStage, Adrift, Reattach, Cancel, Handed,
     Rebuild, Reopen, ReduceRefused, RolledBack, Hold, Handover, Recheck, Drained, LeaseExpired, Suspected, HelloWhileReducing,
-    CommitResent, OrchestratorRestart, TornEffects, GrantAgain, StateFailed, JoinWhileMember,
+    CommitResent, OrchestratorRestart, TornEffects, GrantAgain, StateFailed, JoinWhileMember, Doubted,
 }
 
 sealed class SwarmProbes
@@ -59,6 +59,9 @@ sealed class SwarmProbes
                 break;
             case OrchestratorEffect.Send { Message: OrchestratorMessage.LoadState { Source.IsNone: false } }:
                 Hit(Probe.Handover);
+                break;
+            case OrchestratorEffect.Send { Message: OrchestratorMessage.Doubted }:
+                Hit(Probe.Doubted);
                 break;
             case OrchestratorEffect.Send { Message: OrchestratorMessage.Recheck }:
                 Hit(Probe.Recheck);

@@ -15,6 +15,8 @@ sealed partial class SwarmWorld
         FaultKinds.OrchestratorCrash, FaultKinds.TornEffects, FaultKinds.Drain, FaultKinds.ComputeHang,
     ];
 
+    const double ScriptedFaultSeconds = 14;
+
     bool _tearNext;
 
     void StartOrchestrator()
@@ -37,7 +39,7 @@ sealed partial class SwarmWorld
     {
         var profile = new PeerProfile(PeerId.FromNumber(node), "1", "m", "t", 1L << 40, 1, $"node{node}");
         _lives[node]++;
-        var core = new PeerCore(profile, Token, _schedule, new PathfinderSettings(), SeededRandom.Derive(Options.Seed, (ulong)(node * 1000 + _lives[node])));
+        var core = new PeerCore(profile, Token, _schedule, Options.Routing, SeededRandom.Derive(Options.Seed, (ulong)(node * 1000 + _lives[node])));
         _peers[node] = new SimPeer(node, core, this, _lives[node]);
         _deferred[node].Clear();
         After(PeerTickSeconds * _random.NextUnit(), new Happening(HappeningKind.Tick, node) { Life = _lives[node] });
@@ -119,8 +121,8 @@ sealed partial class SwarmWorld
         switch (next.Kind)
         {
             case HappeningKind.Fault:
-                FaultTimes.Add((Now.Seconds, next.Fault, next.Node));
-                Begin(next.Fault, next.Node, _random.NextBetween(0.3, 14));
+                FaultTimes.Add((Now.Seconds, next.Fault, next.Node, _peers[next.Node]?.Core.Schedule.Stage ?? -1, _peers[next.Node]?.Core.Schedule.InFlight ?? 0));
+                Begin(next.Fault, next.Node, Options.Faults == FaultKinds.None ? ScriptedFaultSeconds : _random.NextBetween(0.3, 14));
                 break;
             case HappeningKind.Recover when next.Fault is FaultKinds.LinkBreak:
                 Connect(next.Node, next.From);

@@ -42,7 +42,7 @@ sealed partial class SwarmWorld
         _peers = new SimPeer?[options.PeerCount + 1];
         _lives = new int[options.PeerCount + 1];
         _deferred = [.. Enumerable.Range(0, options.PeerCount + 1).Select(_ => new Queue<Happening>())];
-        _schedule = new ScheduleSettings { StageCount = options.Stages, MicrobatchCount = options.Microbatches, CodeBytes = CodeBytes };
+        _schedule = new ScheduleSettings { StageCount = options.Stages, MicrobatchCount = options.Microbatches, CodeBytes = CodeBytes, SlackSlots = options.SlackSlots };
         _control = new ControlSettings
         {
             Version = "1",
@@ -79,8 +79,8 @@ sealed partial class SwarmWorld
     /// <summary>Microbatch-stages computed by each peer, over all its lives.</summary>
     public int[] WorkDone { get; private set; } = [];
 
-    /// <summary>When each fault began, and when the first microbatch was rerouted after it.</summary>
-    public List<(double Seconds, FaultKinds Fault, int Peer)> FaultTimes { get; } = [];
+    /// <summary>Each fault: when it began, at which peer, and how many unfinished microbatches the peer held.</summary>
+    public List<(double Seconds, FaultKinds Fault, int Peer, int Stage, int InFlight)> FaultTimes { get; } = [];
 
     public List<(double Seconds, int From, int Microbatch)> Reroutes { get; } = [];
 
@@ -276,6 +276,8 @@ sealed partial class SwarmWorld
 
     void SendControl(int to, OrchestratorMessage message)
     {
+        if (message is OrchestratorMessage.Grant { Attempt: > 1 } again)
+            Reroutes.Add((Now.Seconds, 0, again.Microbatches[0]));
         if (!_network.IsUp(0, to))
             return;
         _queue.At(_network.Arrival(0, to, 200, Now), new Happening(HappeningKind.ToPeer, to) { Connection = _network.Connection(0, to), Detail = message });

@@ -29,14 +29,21 @@ public class TimingTests(ITestOutputHelper output)
     public void PeerLost_DefaultSettings_FirstRerouteWithinBudget(int fault, double budgetSeconds)
     {
         var delays = new List<double>();
-        for (ulong seed = 1; seed <= 20; seed++)
+        for (ulong seed = 1; seed <= 30; seed++)
         {
-            SwarmOptions options = Steady(seed);
-            SwarmOutcome outcome = SwarmSimulation.Run(options with { Script = [(FaultAt, (FaultKinds)fault, 4)] }, null, out SwarmWorld world);
+            // Every stage is hit; a peer that holds nothing at that moment leaves nothing to reroute.
+            int peer = 1 + (int)seed % 6;
+            double at = FaultAt + seed * 0.17;
+            SwarmOptions options = Steady(seed) with { Script = [(at, (FaultKinds)fault, peer)] };
+            SwarmOutcome outcome = SwarmSimulation.Run(options, null, out SwarmWorld world);
             Assert.True(outcome.IsSuccess, outcome.Failure);
-            delays.Add(world.Reroutes.First(r => r.Seconds >= FaultAt).Seconds - FaultAt);
+            // A last-stage peer that hears nobody can still finish all that it holds.
+            bool finishesAlone = (FaultKinds)fault == FaultKinds.BlackholeIn && world.FaultTimes[0].Stage == options.Stages - 1;
+            if (world.FaultTimes[0].InFlight > 0 && !finishesAlone)
+                delays.Add(world.Reroutes.First(r => r.Seconds >= at).Seconds - at);
         }
-        output.WriteLine($"{(FaultKinds)fault}: first reroute after {delays.Min():F3} to {delays.Max():F3} s, budget {budgetSeconds} s");
+        Assert.True(delays.Count >= 10, $"only {delays.Count} of 30 faults hit a working peer");
+        output.WriteLine($"{(FaultKinds)fault}: first reroute after {delays.Min():F3} to {delays.Max():F3} s ({delays.Count} faults), budget {budgetSeconds} s");
         Assert.All(delays, d => Assert.InRange(d, 0, budgetSeconds));
     }
 

@@ -77,6 +77,9 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
             case OrchestratorMessage.Recheck recheck:
                 _schedule.HandleRecheck(recheck, now, effects);
                 break;
+            case OrchestratorMessage.Doubted doubted:
+                _schedule.HandleDoubted(doubted.Peer, now, effects);
+                break;
             case OrchestratorMessage.Rebuild rebuild:
                 _schedule.HandleRebuild(rebuild, now, effects);
                 break;

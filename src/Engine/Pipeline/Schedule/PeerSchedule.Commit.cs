@@ -35,10 +35,22 @@ sealed partial class PeerSchedule
         foreach (int microbatch in grant.Microbatches)
         {
             ref Entry entry = ref _entries[microbatch];
-            if (entry.Own is Own.None or Own.Superseded)
-                Accept(ref entry, PeerId.None, grant.Attempt);
+            if (entry.Own is not (Own.None or Own.Superseded))
+                continue;
+            entry.Attempt = grant.Attempt;
+            _granted.Add(microbatch);
         }
         Advance(now, effects);
+    }
+
+    // What was granted is taken up as slots become free, lowest first.
+    void TakeUpGrants()
+    {
+        for (int m = _granted.Next(0); m >= 0 && _inFlight < _slotCount; m = _granted.Next(m + 1))
+        {
+            _granted.Remove(m);
+            Accept(ref _entries[m], PeerId.None, _entries[m].Attempt);
+        }
     }
 
     /// <summary>The orchestrator misses this microbatch at the next stage.</summary>
@@ -195,7 +207,7 @@ sealed partial class PeerSchedule
         var losses = ImmutableArray.CreateBuilder<double>(IsLastStage ? _entries.Length : 0);
         for (int m = 0; m < _entries.Length; m++)
         {
-            if (_entries[m].Own is not (Own.None or Own.Superseded))
+            if (_entries[m].Own is not (Own.None or Own.Superseded) || _granted.Contains(m))
                 held.Add(m);
             if (IsLastStage)
                 losses.Add(_entries[m].Loss);

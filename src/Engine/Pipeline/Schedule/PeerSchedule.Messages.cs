@@ -17,9 +17,10 @@ sealed partial class PeerSchedule
         switch (message.Kind)
         {
             case WorkKind.Status:
-                _pathfinder.HandleStatus(from, message.Queued, message.FreeSlots, new TimeSpan(message.ServiceNanoseconds / 100), now);
+                TakeLoad(from, message, now);
                 break;
             case WorkKind.Answer:
+                TakeLoad(from, message, now);
                 HandleAnswer(from, message, now, effects);
                 break;
             default:
@@ -206,6 +207,7 @@ sealed partial class PeerSchedule
             Send(entry.Downstream, new WorkMessage(WorkKind.Cancel, Work(microbatch, Stage + 1, entry.HandAttempt)), effects);
     }
 
-    static void Answer(PeerId to, in WorkMessage message, Verdict verdict, RefusalReason reason, PeerEffects effects) =>
-        Send(to, new WorkMessage(WorkKind.Answer, message.Work) { Answered = message.Kind, Verdict = verdict, Reason = reason }, effects);
+    // Every answer tells the load as well, so that whoever sends to us knows it as of now.
+    void Answer(PeerId to, in WorkMessage message, Verdict verdict, RefusalReason reason, PeerEffects effects) =>
+        Send(to, WithLoad(new WorkMessage(WorkKind.Answer, message.Work) { Answered = message.Kind, Verdict = verdict, Reason = reason }), effects);
 }

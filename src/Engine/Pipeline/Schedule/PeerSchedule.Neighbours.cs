@@ -191,7 +191,7 @@ sealed partial class PeerSchedule
             if (neighbour.IsLinked && !neighbour.IsSilent && now - neighbour.HeardAt > _settings.SilenceLimit)
             {
                 neighbour.IsSilent = true;
-                Suspect(ref neighbour, "silent", now, effects);
+                Suspect(ref neighbour, Suspicion.Silent, now, effects);
             }
         }
         if (IsWorking && !IsSealed)
@@ -206,7 +206,7 @@ sealed partial class PeerSchedule
         foreach (ref Neighbour neighbour in _neighbours.AsSpan())
             neighbour.HeardAt = now;
         foreach (ref Entry entry in _entries.AsSpan())
-            (entry.SentAt, entry.HeldAt) = (now, now);
+            (entry.SentAt, entry.HeldAt, entry.ReturnAt) = (now, now, now);
     }
 
     void LookForOverdue(Instant now, PeerEffects effects)
@@ -215,19 +215,42 @@ sealed partial class PeerSchedule
         {
             ref Entry entry = ref _entries[m];
             if (entry.Hand == Leg.Sent && now - entry.SentAt > _settings.AnswerLimit)
-                HandleOverdue(ref entry, "no answer", now, effects);
+                HandleOverdue(ref entry, Suspicion.NoAnswer, now, effects);
             else if (entry.Hand == Leg.Held && entry.Own == Own.Forwarded && now - entry.HeldAt > Patience(entry))
                 CheckHeld(ref entry, m, now, effects);
+            if (entry.Return == Leg.Sent && now - entry.ReturnAt > _settings.AnswerLimit)
+                HandleDeafUpstream(ref entry, now, effects);
         }
+    }
+
+    // It speaks but does not take the gradient: perhaps it does not hear us.
+    void HandleDeafUpstream(ref Entry entry, Instant now, PeerEffects effects)
+    {
+        entry.Return = Leg.Pending;
+        entry.ReturnAt = now + _settings.RetryAfter;
+        if (!_neighbourIndex.TryGetValue(entry.Upstream, out int i) || _neighbours[i].OverdueUntil != Instant.Zero)
+            return;
+        _neighbours[i].OverdueUntil = now + _settings.SuspicionLasts;
+        Suspect(ref _neighbours[i], Suspicion.Deaf, now, effects);
     }
 
     // Before the hand-over is passed on its holder is at fault; after it the path is asked where the microbatch is.
     void CheckHeld(ref Entry entry, int microbatch, Instant now, PeerEffects effects)
     {
         if (!entry.IsHandedOn)
-            HandleOverdue(ref entry, "overdue", now, effects);
+            HandleOverdue(ref entry, Suspicion.Overdue, now, effects);
         else if (IsHealthy(entry.Downstream))
             SendReattach(ref entry, microbatch, entry.Downstream, now, effects);
+    }
+
+    /// <summary>Others find the peer deaf.</summary>
+    public void HandleDoubted(PeerId peer, Instant now, PeerEffects effects)
+    {
+        if (!_neighbourIndex.TryGetValue(peer, out int i) || _neighbours[i].Member.Stage != Stage + 1 || _neighbours[i].OverdueUntil != Instant.Zero)
+            return;
+        _neighbours[i].OverdueUntil = now + _settings.SuspicionLasts;
+        Lose(ref _neighbours[i], now, effects);
+        Advance(now, effects);
     }
 
     TimeSpan Patience(in Entry entry)
@@ -241,7 +264,7 @@ sealed partial class PeerSchedule
         return TimeSpan.FromSeconds(seconds);
     }
 
-    void HandleOverdue(ref Entry entry, string why, Instant now, PeerEffects effects)
+    void HandleOverdue(ref Entry entry, Suspicion why, Instant now, PeerEffects effects)
     {
         if (_neighbourIndex.TryGetValue(entry.Downstream, out int i))
         {
@@ -254,7 +277,7 @@ sealed partial class PeerSchedule
         }
     }
 
-    void Suspect(ref Neighbour neighbour, string why, Instant now, PeerEffects effects)
+    void Suspect(ref Neighbour neighbour, Suspicion why, Instant now, PeerEffects effects)
     {
         effects.Add(new PeerEffect(PeerEffectKind.Tell) { Detail = new PeerMessage.Suspects(neighbour.Member.Peer, why) });
         Lose(ref neighbour, now, effects);
@@ -271,16 +294,21 @@ sealed partial class PeerSchedule
     void TellStatus(Instant now, PeerEffects effects)
     {
         _statusAt = now + _settings.StatusInterval;
-        var status = new WorkMessage(WorkKind.Status, new WorkId(_placement.Epoch, Step, 0, Stage, 0))
-        {
-            Queued = _inFlight,
-            FreeSlots = IsWorking && !IsSealed ? Math.Max(0, _slotCount - _inFlight) : 0,
-            ServiceNanoseconds = ServiceNanoseconds,
-        };
+        WorkMessage status = WithLoad(new WorkMessage(WorkKind.Status, new WorkId(_placement.Epoch, Step, 0, Stage, 0)));
         foreach (ref readonly Neighbour neighbour in _neighbours.AsSpan())
         {
             if (neighbour.IsLinked)
                 Send(neighbour.Member.Peer, status, effects);
         }
     }
+
+    WorkMessage WithLoad(in WorkMessage message) => message with
+    {
+        Queued = ComputeQueue(),
+        FreeSlots = IsWorking && !IsSealed ? Math.Max(0, _slotCount - _inFlight) : 0,
+        ServiceNanoseconds = ServiceNanoseconds,
+    };
+
+    void TakeLoad(PeerId from, in WorkMessage message, Instant now) =>
+        _pathfinder.HandleStatus(from, message.Queued, message.FreeSlots, new TimeSpan(message.ServiceNanoseconds / 100), now);
 }

@@ -41,6 +41,7 @@ sealed partial class PeerSchedule
     readonly PeerId _self;
     readonly Entry[] _entries;
     readonly Pathfinder _pathfinder;
+    readonly MicrobatchSet _granted;
     MicrobatchSet _contributed;
     Placement _placement = Placement.Empty;
     int _slotCount;
@@ -57,6 +58,7 @@ sealed partial class PeerSchedule
         _self = self;
         _entries = new Entry[settings.MicrobatchCount];
         _contributed = new MicrobatchSet(settings.MicrobatchCount);
+        _granted = new MicrobatchSet(settings.MicrobatchCount);
         _pathfinder = new Pathfinder(routing, seed);
     }
 
@@ -108,6 +110,7 @@ sealed partial class PeerSchedule
     {
         Array.Clear(_entries);
         _contributed = new MicrobatchSet(_settings.MicrobatchCount);
+        _granted.Clear();
         _inFlight = 0;
         _computingIsVoid = _computing != ComputeKind.None;
         _pendingRebuild = null;
@@ -195,8 +198,19 @@ sealed partial class PeerSchedule
                     TryReturn(ref entry, m, now, effects);
             }
         }
+        if (!IsSealed)
+            TakeUpGrants();
         if (!IsComputing && !IsSealed)
             StartCompute(now, effects);
+    }
+
+    /// <summary>Microbatches that wait for the compute or are in it; what waits for a gradient does not count.</summary>
+    int ComputeQueue()
+    {
+        int count = 0;
+        foreach (ref readonly Entry entry in _entries.AsSpan())
+            count += entry.Own is Own.Queued or Own.Forwarding or Own.GradientReady or Own.Backwarding ? 1 : 0;
+        return count;
     }
 
     void StartCompute(Instant now, PeerEffects effects)

@@ -13,8 +13,9 @@ sealed record ScheduleSettings
     /// <summary>Bytes of one code on the wire; what the pathfinder weighs links with.</summary>
     public required long CodeBytes { get; init; }
 
-    /// <summary>Slots beyond the 1F1B minimum of (stages from here to the end), to cover the links' round trips.</summary>
-    public int SlackSlots { get; init; } = 2;
+    /// <summary>Slots beyond the 1F1B minimum of (stages from here to the end): they cover round trips and the unevenness of
+    /// random paths, and cost memory (codes only with recomputation, else activations). docs/LOG.md has the sweep.</summary>
+    public int SlackSlots { get; init; } = 6;
 
     public TimeSpan StatusInterval { get; init; } = TimeSpan.FromSeconds(0.5);
 
