@@ -2,7 +2,6 @@
 // it heals: what is down restarts, what hangs wakes, what is silent speaks; from then on the run must finish.
 using OrionNative.Engine.Control;
 using OrionNative.Engine.Pipeline.Schedule;
-using OrionNative.Engine.Routing;
 using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Simulation;
