@@ -10,7 +10,7 @@ using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Routing;
 
-/// <summary>What shapes the choice; the defaults are measured in docs/LOG.md (routing benchmark).</summary>
+/// <summary>What shapes the choice; how the defaults were measured: docs/decisions/0045.</summary>
 sealed record PathfinderSettings
 {
     /// <summary>How sharply the faster candidate wins; 0 is uniform, large is greedy.</summary>

@@ -1,5 +1,4 @@
 // The orchestrator's core alone, with hand-written peers: admission, commit arithmetic, losses around a commit, restart.
-using System.Collections.Immutable;
 using OrionNative.Engine.Control;
 using OrionNative.Engine.Run;
 

@@ -14,7 +14,7 @@ sealed record ScheduleSettings
     public required long CodeBytes { get; init; }
 
     /// <summary>Slots beyond the 1F1B minimum of (stages from here to the end): they cover round trips and the unevenness of
-    /// random paths, and cost memory (codes only with recomputation, else activations). docs/LOG.md has the sweep.</summary>
+    /// random paths, and cost memory (codes only with recomputation, else activations). docs/decisions/0045 has the sweep.</summary>
     public int SlackSlots { get; init; } = 6;
 
     public TimeSpan StatusInterval { get; init; } = TimeSpan.FromSeconds(0.5);
