@@ -9,6 +9,7 @@ using System.Diagnostics;
 using System.Net;
 using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
+using OrionNative.Bench.Net;
 using OrionNative.Net.Framing;
 using OrionNative.Net.Identity;
 using OrionNative.Net.Quic;
@@ -17,7 +18,7 @@ namespace OrionNative.Bench;
 
 static class QuicBench
 {
-    const int ControlBytes = 64;
+    const int ControlBytes = 64, SamplesKept = 25;
 
     public static int Run(string[] arguments)
     {
@@ -43,7 +44,7 @@ static class QuicBench
         int unit = int.Parse(Option("--unit", mode == "round" ? "2306867" : "8388608"));
         double seconds = double.Parse(Option("--seconds", "3"));
         using var pair = new Pair(options, unit, int.Parse(Option("--listen", "0")), int.Parse(Option("--through", "0")));
-        using var peer = arguments.Contains("--alone") || Option("--through", "0") != "0" ? null : new SslPeer(unit);
+        using var peer = arguments.Contains("--alone") || Option("--through", "0") != "0" ? null : new SocketPeers(encrypted: true, unit);
         string shape = $"unit={unit} {options.CongestionControl.ToString().ToLowerInvariant()} mtu={(mtu.Length > 0 ? mtu : "discovered")}{(Option("--through", "0") != "0" ? " relayed" : " loopback")}";
         switch (mode)
         {
@@ -57,7 +58,7 @@ static class QuicBench
     }
 
     // Both sides alternate, so that whatever else the machine does hits both.
-    static void OneWay(Pair pair, SslPeer? peer, double seconds, string shape)
+    static void OneWay(Pair pair, SocketPeers? peer, double seconds, string shape)
     {
         const int Repeats = 7, InFlight = 4;
         List<double> ours = [], theirs = [], cpuOurs = [], cpuTheirs = [];
@@ -83,17 +84,17 @@ static class QuicBench
             int units = (int)Math.Max(1, ours[^1] * 1e6 * seconds / Repeats / pair.Unit / 2);
             theirs.Add(Measure(() =>
             {
-                peer.OneWay(units);
+                peer.Send(units);
                 return (long)units * pair.Unit;
             }, cpuTheirs));
         }
         var s = pair.Statistics;
-        Console.WriteLine($"quic {Text(ours)} MB/s, {Clock.Median([.. cpuOurs]):F2} CPU-s/GB; {s.SentBytes / Math.Max(1, s.SentPackets)} B/packet, rtt {s.RttNanoseconds / 1000} us, min {s.RttMinNanoseconds / 1000} us, lost {s.LostPackets}");
-        if (peer is not null) Console.WriteLine($"tls  {Text(theirs)} MB/s, {Clock.Median([.. cpuTheirs]):F2} CPU-s/GB; ratio of medians {Clock.Median([.. ours]) / Clock.Median([.. theirs]):F2}");
+        Console.WriteLine($"quic {Text(ours)} MB/s, {NetRecord.Median(cpuOurs):F2} CPU-s/GB; {s.SentBytes / Math.Max(1, s.SentPackets)} B/packet, rtt {s.RttNanoseconds / 1000} us, min {s.RttMinNanoseconds / 1000} us, lost {s.LostPackets}");
+        if (peer is not null) Console.WriteLine($"tls  {Text(theirs)} MB/s, {NetRecord.Median(cpuTheirs):F2} CPU-s/GB; ratio of medians {NetRecord.Median(ours) / NetRecord.Median(theirs):F2}");
         Record("quic.oneway", shape, "goodputMBps", ours, theirs, cpuOurs, cpuTheirs, higherIsBetter: true);
     }
 
-    static void Round(Pair pair, SslPeer? peer, double seconds, string shape)
+    static void Round(Pair pair, SocketPeers? peer, double seconds, string shape)
     {
         List<double> ours = [], theirs = [];
         double Time(Action work)
@@ -105,34 +106,33 @@ static class QuicBench
         for (long end = Stopwatch.GetTimestamp() + (long)(seconds * Stopwatch.Frequency); Stopwatch.GetTimestamp() < end;)
         {
             ours.Add(Time(() => pair.Echo(Lane.Forward)));
-            if (peer is not null) theirs.Add(Time(peer.Echo));
+            if (peer is not null) theirs.AddRange(peer.RoundTrips(1));
         }
         // The first exchanges compile code and find the path's packet size.
         const int Warm = 10;
         (ours, theirs) = ([.. ours.Skip(Warm)], [.. theirs.Skip(Warm)]);
         Print($"quic round trip of {pair.Unit} bytes", ours);
         if (peer is not null) Print($"tls  round trip of {pair.Unit} bytes", theirs);
-        if (peer is not null) Console.WriteLine($"ratio of medians {Clock.Median([.. ours]) / Clock.Median([.. theirs]):F2}");
+        if (peer is not null) Console.WriteLine($"ratio of medians {NetRecord.Median(ours) / NetRecord.Median(theirs):F2}");
         Record("quic.round", shape, "roundTripMs", ours, theirs, [], [], higherIsBetter: false);
     }
 
-    static string Text(List<double> samples) => $"{Clock.Median([.. samples]):F0} [{samples.Min():F0} to {samples.Max():F0}]";
+    static string Text(List<double> samples) => $"{NetRecord.Median(samples):F0} [{samples.Min():F0} to {samples.Max():F0}]";
 
     static void Record(string scenario, string shape, string unit, List<double> ours, List<double> theirs, List<double> cpuOurs, List<double> cpuTheirs, bool higherIsBetter)
     {
-        static JsonArray Samples(List<double> values) => new([.. values.Take(25).Select(v => (JsonNode)Math.Round(v, 3))]);
-        var fields = new JsonObject { ["scenario"] = scenario, ["shape"] = shape, [unit + "Samples"] = Samples(ours), [unit + "Median"] = Math.Round(Clock.Median([.. ours]), 3) };
-        if (cpuOurs.Count > 0) fields["cpuSecondsPerGB"] = Math.Round(Clock.Median([.. cpuOurs]), 3);
+        var fields = new JsonObject { [unit + "Samples"] = NetRecord.Samples(ours.Take(SamplesKept)), [unit + "Median"] = Math.Round(NetRecord.Median(ours), 3) };
+        if (cpuOurs.Count > 0) fields["cpuSecondsPerGB"] = Math.Round(NetRecord.Median(cpuOurs), 3);
         if (theirs.Count > 0)
         {
             fields["peer"] = "SslStream TLS 1.3, one TCP connection";
-            fields["peerSamples"] = Samples(theirs);
-            fields["peerMedian"] = Math.Round(Clock.Median([.. theirs]), 3);
-            if (cpuTheirs.Count > 0) fields["peerCpuSecondsPerGB"] = Math.Round(Clock.Median([.. cpuTheirs]), 3);
-            fields["ratio"] = Math.Round(Clock.Median([.. ours]) / Clock.Median([.. theirs]), 3);
+            fields["peerSamples"] = NetRecord.Samples(theirs.Take(SamplesKept));
+            fields["peerMedian"] = Math.Round(NetRecord.Median(theirs), 3);
+            if (cpuTheirs.Count > 0) fields["peerCpuSecondsPerGB"] = Math.Round(NetRecord.Median(cpuTheirs), 3);
+            fields["ratio"] = Math.Round(NetRecord.Median(ours) / NetRecord.Median(theirs), 3);
             fields["ratioIs"] = higherIsBetter ? "ours / peer, more is better" : "ours / peer, less is better";
         }
-        Records.Append("net-quic.jsonl", fields);
+        NetRecord.Write(scenario, shape, fields);
     }
 
     static void Control(Pair pair, double seconds)

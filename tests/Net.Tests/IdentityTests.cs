@@ -90,8 +90,8 @@ public sealed class IdentityTests : IDisposable
     [Fact]
     public void KeyFile_TwoStartsAtOnce_AgreeOnOneKey()
     {
-        var ids = new NodeId[8];
-        Parallel.For(0, ids.Length, i =>
+        var ids = new NodeId[32];
+        Parallel.For(0, ids.Length, new ParallelOptions { MaxDegreeOfParallelism = ids.Length }, i =>
         {
             using var identity = NodeIdentity.LoadOrCreate(_directory);
             ids[i] = identity.Id;

@@ -91,13 +91,13 @@ public sealed class NodeIdentity : IDisposable
         throw new ArgumentException($"it has no section \"{label}\".");
     }
 
-    // Written beside its place and linked into it, so that two processes that start at once agree on one key and nobody ever
-    // sees half a file.
+    // Written under a name of its own and linked into place (a move that does not overwrite is link and unlink), so that two
+    // starts at once agree on one key and nobody ever sees half a file.
     void Save(string path)
     {
-        string beside = $"{path}.{Environment.ProcessId}";
+        string beside = $"{path}.{RandomNumberGenerator.GetHexString(16, lowercase: true)}";
         byte[] pem = Encoding.ASCII.GetBytes(Certificate.ExportCertificatePem() + "\n" + _key.ExportPkcs8PrivateKeyPem() + "\n");
-        var options = new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write, UnixCreateMode = OwnerOnly };
+        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = OwnerOnly };
         using (var file = new FileStream(beside, options))
         {
             file.Write(pem);
