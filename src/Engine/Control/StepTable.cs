@@ -24,6 +24,9 @@ sealed class StepTable(int step, int stageCount, int microbatchCount)
     int _missing = stageCount * microbatchCount;
     int _overlaps;
 
+    // Grows over all peers: a rebuild that crosses with a peer's report is told apart from the one that follows it.
+    int _lastGeneration;
+
     public int Step => step;
 
     public bool IsCovered => _missing == 0;
@@ -51,6 +54,7 @@ sealed class StepTable(int step, int stageCount, int microbatchCount)
         Remove(peer);
         Share share = ShareOf(peer, stage);
         share.Generation = report.Generation;
+        _lastGeneration = Math.Max(_lastGeneration, report.Generation);
         for (int m = report.Contributed.Next(0); m >= 0; m = report.Contributed.Next(m + 1))
             TryContribute(peer, stage, report.Generation, m, stage == stageCount - 1 ? report.Losses[m] : 0);
         for (int m = report.Held.Next(0); stage == 0 && m >= 0; m = report.Held.Next(m + 1))
@@ -65,7 +69,12 @@ sealed class StepTable(int step, int stageCount, int microbatchCount)
     {
         if (_shares.Remove(peer, out Share? share))
             Uncover(share);
-        TakeBack(peer);
+        // Also what another peer has covered: that peer may be lost next.
+        for (int m = 0; m < microbatchCount; m++)
+        {
+            if (_grantedTo[m] == peer)
+                _grantedTo[m] = PeerId.None;
+        }
     }
 
     /// <summary>What the peer was given to start and has not finished may be given again.</summary>
@@ -94,7 +103,8 @@ sealed class StepTable(int step, int stageCount, int microbatchCount)
                     continue;
                 Uncover(share);
                 share.Contributed.Clear();
-                plan.Add((peer, ++share.Generation, keep));
+                share.Generation = ++_lastGeneration;
+                plan.Add((peer, share.Generation, keep));
             }
         }
         return plan;

@@ -36,7 +36,8 @@ sealed class SimNetwork(int nodeCount, TimeSpan delay, long bytesPerSecond)
     public void Silence(int from, int to, Instant until) => _silentUntil[from, to] = until;
 
     /// <summary>What was sent during a silence may still be arriving.</summary>
-    public bool WasSilent(int from, int to, Instant now) => _silentUntil[from, to] + delay + delay > now;
+    public bool WasSilent(int from, int to, Instant now) =>
+        _silentUntil[from, to] + delay + delay > now || _lastArrival[from, to] > now + delay + delay;
 
     public void Heal() => Array.Clear(_silentUntil);
 
