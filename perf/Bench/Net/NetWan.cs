@@ -13,7 +13,7 @@ namespace OrionNative.Bench.Net;
 
 static class NetWan
 {
-    const int MessageBytes = 2_306_867, Depth = 8, Samples = 5;
+    const int MessageBytes = 2_306_867, Depth = 14, Samples = 5;
     const double RttMs = 60;
 
     public static int RunGoodput(string[] arguments)
@@ -25,7 +25,7 @@ static class NetWan
             using var relay = new UdpRelay();
             LinkProfile profile = Profile(856e6, percent / 100);
             EmulatedLink? link = null;
-            using var pair = new BenchLink(TransportKind.Quic, MessageBytes, target => (link = relay.Add(Any(), target, profile, seed: 1)).Address, 8);
+            using var pair = new BenchLink(TransportKind.Quic, MessageBytes, target => (link = relay.Add(Any(), target, profile, seed: 1)).Address, Depth + 2);
             using var stop = new CancellationTokenSource();
             double cpu = Cpu();
             Task sending = pair.SendAsync(int.MaxValue, Depth, stop.Token);

@@ -1,6 +1,6 @@
 // The sending half of a link: which message speaks next on a data lane, and what has become of each.
 // No slot, no send: a message leaves Waiting when the receiver has granted a slot of its lane that holds it (the smallest
-// that does). Backward and Forward send in order; Bulk turns between messages after every chunk.
+// that does). Backward and Forward send in order; Bulk asks after every chunk which message has the least left.
 // Invariant: a payload is offered to the transport only between BeginRead and EndRead of its slot.
 namespace OrionNative.Net.Framing;
 
@@ -15,7 +15,6 @@ sealed unsafe class Sender
     readonly LaneQueue[] _lanes = new LaneQueue[LaneCount];
     readonly List<Outgoing>[] _waiting = new List<Outgoing>[LaneCount], _sending = new List<Outgoing>[LaneCount];
     readonly List<(uint Slot, ulong Bytes)>[] _grants = new List<(uint, ulong)>[LaneCount];
-    readonly int[] _turn = new int[LaneCount];
     readonly Dictionary<ulong, Outgoing> _undecided = new(1024);
     readonly Dictionary<ulong, Outgoing> _unfinished = new(1024);
     readonly Action<Outgoing> _finished;
@@ -136,8 +135,7 @@ sealed unsafe class Sender
         List<Outgoing> sending = _sending[lane];
         while (!queue.HasUnsent && sending.Count > 0 && queue.HasRoom(BeginBytes + DataFrame.Bytes))
         {
-            if (_turn[lane] >= sending.Count) _turn[lane] = 0;
-            Outgoing message = sending[_turn[lane]];
+            Outgoing message = lane == (int)Lane.Bulk ? Nearest(sending) : sending[0];
             if (message.Abandoned)
             {
                 new DataFrame(DataFrameType.Abort, message.GrantedSlot, message.Id).Encode(queue.AddFrame(DataFrame.Bytes, message));
@@ -146,8 +144,17 @@ sealed unsafe class Sender
             }
             Chunk(queue, message);
             if (message.SentBytes == message.Header.PayloadBytes) Sent(lane, message);
-            else if (lane == (int)Lane.Bulk) _turn[lane]++;
         }
+    }
+
+    // The message with the least left. Taking turns instead would let equal messages end together and leave the link idle for
+    // the round trip that their slots need to be granted again (docs/decisions/0020).
+    static Outgoing Nearest(List<Outgoing> sending)
+    {
+        Outgoing nearest = sending[0];
+        foreach (Outgoing message in sending)
+            if (message.Header.PayloadBytes - message.SentBytes < nearest.Header.PayloadBytes - nearest.SentBytes) nearest = message;
+        return nearest;
     }
 
     void Chunk(LaneQueue queue, Outgoing message)

@@ -120,6 +120,28 @@ public class PeerLinkTests : IDisposable
         _poolA.Return(slot);
     }
 
+    // Taking turns would end both at once, and on a long link both slots would then be missing for a round trip.
+    [Fact]
+    public void TwoEqualBulkMessages_OneIsFinishedBeforeTheOtherGoesOn_ASmallOneOvertakes()
+    {
+        _wire.PieceBytesMax = 5000;
+        for (int i = 0; i < 3; i++) _b.Grant(Rent(_poolB, 3 << 20), Lane.Bulk);
+        List<uint> order = [];
+        _handlerB.OnDeliver = header =>
+        {
+            order.Add(header.Microbatch);
+            return Answer.Accepted;
+        };
+        ValueTask<Answer> first = _a.SendAsync(Header(1, 3 << 20, MessageKind.Weights), Rent(_poolA, 3 << 20));
+        ValueTask<Answer> second = _a.SendAsync(Header(2, 3 << 20, MessageKind.Weights), Rent(_poolA, 3 << 20));
+        _wire.Pump(() => _b.Statistics.Received.ReceivedPayloadBytes > 10_000);
+        ValueTask<Answer> small = _a.SendAsync(Header(3, 1000, MessageKind.Weights), Rent(_poolA, 1000));
+        _wire.Pump(() => order.Contains(1));
+        Assert.True(_b.Statistics.Received.ReceivedPayloadBytes <= (3 << 20) + 1000 + Sender.ChunkBytes);
+        Assert.Equal([3, 1], order);
+        Assert.Equal([Answer.Accepted, Answer.Accepted, Answer.Accepted], new[] { After(small), After(first), After(second) });
+    }
+
     [Fact]
     public void SameMessageTwice_SecondIsDuplicate_AndNotDelivered()
     {
