@@ -113,6 +113,9 @@ sealed class CheckpointStore
         return found;
     }
 
+    /// <summary>The folder below checkpoints/ that a step's checkpoint is made in.</summary>
+    public static string PartialName(long step) => $".{StepName(step)}{PartialMark}";
+
     static string StepName(long step) => $"step-{step:D8}";
 
     // A run that went back may reach a step again: the second is step-00000100.2. Replacing a folder is not atomic.

@@ -19,7 +19,7 @@ static class DoctorCommand
             JsonArray list = [];
             foreach (Finding finding in findings)
             {
-                output.Text.WriteLine($"{Mark(finding.Verdict)} {finding.Subject,-18} {finding.Text}");
+                output.Text.WriteLine($"{Mark(finding.Kind)} {finding.Subject,-18} {finding.Text}");
                 if (finding.Fix is not null)
                 {
                     output.Text.WriteLine($"     fix: {finding.Fix}");
@@ -28,23 +28,23 @@ static class DoctorCommand
                 list.Add(new JsonObject
                 {
                     ["subject"] = finding.Subject,
-                    ["verdict"] = finding.Verdict.ToString().ToLowerInvariant(),
+                    ["verdict"] = finding.Kind.ToString().ToLowerInvariant(),
                     ["text"] = finding.Text,
                     ["fix"] = finding.Fix,
                 });
             }
 
-            bool missing = findings.Any(finding => finding.Verdict == Verdict.Missing);
+            bool missing = findings.Any(finding => finding.Kind == FindingKind.Missing);
             output.Result(new JsonObject { ["ok"] = !missing, ["findings"] = list });
             return missing ? ExitStatus.EnvironmentMissing : ExitStatus.Done;
         });
         return command;
     }
 
-    static string Mark(Verdict verdict) => verdict switch
+    static string Mark(FindingKind kind) => kind switch
     {
-        Verdict.Good => "ok  ",
-        Verdict.Absent => "--  ",
+        FindingKind.Good => "ok  ",
+        FindingKind.Absent => "--  ",
         _ => "MISS",
     };
 }

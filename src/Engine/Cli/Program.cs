@@ -32,6 +32,7 @@ static class Program
         InspectCommand.Create(),
         TokenizerCommand.Create(),
         DataCommand.Create(),
+        JoinCommand.Create(),
         DoctorCommand.Create(),
         SimulateCommand.Create(),
         Link.LinkCommand.Create(),

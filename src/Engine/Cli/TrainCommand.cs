@@ -4,6 +4,7 @@ using System.Globalization;
 using System.Text.Json.Nodes;
 using OrionNative.Engine.Dashboard;
 using OrionNative.Engine.Hosting;
+using OrionNative.Engine.Hosting.Swarm;
 using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Cli;
@@ -31,14 +32,30 @@ static class TrainCommand
         RunConfig start = resume is null ? new RunConfig() : RunDirectory.ReadConfig(resume);
         ResolvedRun run = ResolvedRun.From(options.Read(parsed, start));
         using Interrupt interrupt = new(output.Text, "stopping after this step; once more ends at once");
-        using TrainingRun training = new(run, resume, TimeProvider.System, output.Text);
-        using ITrainingView view = output.IsTerminal
-            ? new TerminalTrainingView(output.Text, TimeProvider.System)
-            : new PlainTrainingView(output.Text, TimeProvider.System);
-        TrainingOutcome outcome = training.Train(view, interrupt.Token);
+        TrainingOutcome outcome = run.Config.Stages * run.Config.Replicas > 1
+            ? TrainSwarm(run, resume, output, interrupt.Token)
+            : TrainHere(run, resume, output, interrupt.Token);
         Report(outcome, output);
         return outcome.Interrupted ? ExitStatus.Interrupted : ExitStatus.Done;
     }
+
+    static TrainingOutcome TrainHere(ResolvedRun run, string? resume, CommandOutput output, CancellationToken interrupt)
+    {
+        using TrainingRun training = new(run, resume, TimeProvider.System, output.Text);
+        using ITrainingView view = View(output);
+        return training.Train(view, interrupt);
+    }
+
+    static TrainingOutcome TrainSwarm(ResolvedRun run, string? resume, CommandOutput output, CancellationToken interrupt)
+    {
+        using LocalSwarm swarm = new(run, resume, output.Text);
+        using ITrainingView view = View(output);
+        return swarm.Train(view, committed: null, interrupt);
+    }
+
+    static ITrainingView View(CommandOutput output) => output.IsTerminal
+        ? new TerminalTrainingView(output.Text, TimeProvider.System)
+        : new PlainTrainingView(output.Text, TimeProvider.System);
 
     static void Report(TrainingOutcome outcome, CommandOutput output)
     {

@@ -8,7 +8,7 @@ using OrionNative.Kernels.Cuda;
 namespace OrionNative.Engine.Hosting;
 
 /// <summary>How serious a finding is.</summary>
-enum Verdict
+enum FindingKind
 {
     Good,
     Absent,
@@ -16,14 +16,14 @@ enum Verdict
 }
 
 /// <summary>One thing looked at.</summary>
-sealed record Finding(string Subject, Verdict Verdict, string Text, string? Fix = null);
+sealed record Finding(string Subject, FindingKind Kind, string Text, string? Fix = null);
 
 static class Diagnosis
 {
     public static IEnumerable<Finding> Examine()
     {
-        yield return new Finding("runtime", Verdict.Good, $".NET {Environment.Version}, {RuntimeInformation.OSDescription}, {RuntimeInformation.ProcessArchitecture}");
-        yield return new Finding("processor", Verdict.Good, $"{Environment.ProcessorCount} threads, widest vector path {(int)VectorPathChoice.Widest} bits");
+        yield return new Finding("runtime", FindingKind.Good, $".NET {Environment.Version}, {RuntimeInformation.OSDescription}, {RuntimeInformation.ProcessArchitecture}");
+        yield return new Finding("processor", FindingKind.Good, $"{Environment.ProcessorCount} threads, widest vector path {(int)VectorPathChoice.Widest} bits");
         yield return Memory();
         yield return Disk();
         yield return Library("QUIC", "libngtcp2.so.16", "run `./orion doctor` once: it fetches ngtcp2 from Debian's backports; without it only the TCP transport works");
@@ -35,8 +35,8 @@ static class Diagnosis
     {
         double total = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 1e9;
         return total >= 2
-            ? new Finding("memory", Verdict.Good, string.Create(CultureInfo.InvariantCulture, $"{total:F1} GB"))
-            : new Finding("memory", Verdict.Missing, string.Create(CultureInfo.InvariantCulture, $"{total:F1} GB; the quickstart needs 2"), "give this machine or container at least 2 GB");
+            ? new Finding("memory", FindingKind.Good, string.Create(CultureInfo.InvariantCulture, $"{total:F1} GB"))
+            : new Finding("memory", FindingKind.Missing, string.Create(CultureInfo.InvariantCulture, $"{total:F1} GB; the quickstart needs 2"), "give this machine or container at least 2 GB");
     }
 
     static Finding Disk()
@@ -44,8 +44,8 @@ static class Diagnosis
         DriveInfo drive = new(Environment.CurrentDirectory);
         double free = drive.AvailableFreeSpace / 1e9;
         return free >= 1
-            ? new Finding("disk", Verdict.Good, string.Create(CultureInfo.InvariantCulture, $"{free:F1} GB free in {Environment.CurrentDirectory}"))
-            : new Finding("disk", Verdict.Missing, string.Create(CultureInfo.InvariantCulture, $"{free:F2} GB free in {Environment.CurrentDirectory}; checkpoints need about 1"), "free some space or run in another folder");
+            ? new Finding("disk", FindingKind.Good, string.Create(CultureInfo.InvariantCulture, $"{free:F1} GB free in {Environment.CurrentDirectory}"))
+            : new Finding("disk", FindingKind.Missing, string.Create(CultureInfo.InvariantCulture, $"{free:F2} GB free in {Environment.CurrentDirectory}; checkpoints need about 1"), "free some space or run in another folder");
     }
 
     static Finding Cuda(string subject, CudaLibraries libraries, string selector)
@@ -53,17 +53,17 @@ static class Diagnosis
         if (libraries.NotSupportedReason is { } reason)
         {
             string[] parts = reason.Split("; fix: ");
-            return new Finding(subject, Verdict.Absent, parts[0], parts.Length > 1 ? parts[1] : null);
+            return new Finding(subject, FindingKind.Absent, parts[0], parts.Length > 1 ? parts[1] : null);
         }
 
         try
         {
             using CudaContext context = CudaContext.Open(selector);
-            return new Finding(subject, Verdict.Good, $"{context.Selector} is {context.DeviceName}, compute capability {context.Architecture / 10}.{context.Architecture % 10}");
+            return new Finding(subject, FindingKind.Good, $"{context.Selector} is {context.DeviceName}, compute capability {context.Architecture / 10}.{context.Architecture % 10}");
         }
         catch (CudaException error)
         {
-            return new Finding(subject, Verdict.Absent, error.Message);
+            return new Finding(subject, FindingKind.Absent, error.Message);
         }
     }
 
@@ -72,9 +72,9 @@ static class Diagnosis
         if (NativeLibrary.TryLoad(name, out nint handle))
         {
             NativeLibrary.Free(handle);
-            return new Finding(subject, Verdict.Good, $"{name} loads");
+            return new Finding(subject, FindingKind.Good, $"{name} loads");
         }
 
-        return new Finding(subject, Verdict.Absent, $"{name} is not on this machine", fix);
+        return new Finding(subject, FindingKind.Absent, $"{name} is not on this machine", fix);
     }
 }

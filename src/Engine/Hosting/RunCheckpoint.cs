@@ -11,28 +11,32 @@ namespace OrionNative.Engine.Hosting;
 
 static class RunCheckpoint
 {
-    const string TokenizerFile = "tokenizer.json";
+    /// <summary>The tokenizer beside the weights.</summary>
+    public const string TokenizerFile = "tokenizer.json";
 
     /// <summary>Saves and returns the checkpoint's folder.</summary>
     /// <exception cref="IOException">The disk is full or failed; what was saved before is untouched.</exception>
     public static string Save(CheckpointStore store, ResolvedRun run, Trainer trainer)
     {
-        CheckpointState state = new()
-        {
-            Step = trainer.StepsDone,
-            Tokens = trainer.StepsDone * run.Config.TokensPerStep,
-            Seeds = new Dictionary<string, ulong> { ["run"] = (ulong)run.Config.Seed },
-            TokenizerHash = run.Tokenizer.Hash,
-            Optimizer = run.Config.Optimizer.ToString().ToLowerInvariant(),
-            Model = ModelConfigJson.Write(run.Model),
-            Layout = new JsonObject { ["stages"] = run.Config.Stages, ["replicas"] = run.Config.Replicas, ["wire"] = run.Config.Wire.ToString() },
-        };
+        CheckpointState state = StateOf(run, trainer.StepsDone);
         TensorGroup[] groups =
         [
             .. trainer.State.GroupBy(GroupOf).Select(group => new TensorGroup(group.Key, [.. group.Select(Source)])),
         ];
         return store.Save(state, groups, new Dictionary<string, byte[]> { [TokenizerFile] = run.Tokenizer.ToJson() });
     }
+
+    /// <summary>What a checkpoint of a step says of its run.</summary>
+    public static CheckpointState StateOf(ResolvedRun run, long step) => new()
+    {
+        Step = step,
+        Tokens = step * run.Config.TokensPerStep,
+        Seeds = new Dictionary<string, ulong> { ["run"] = (ulong)run.Config.Seed },
+        TokenizerHash = run.Tokenizer.Hash,
+        Optimizer = run.Config.Optimizer.ToString().ToLowerInvariant(),
+        Model = ModelConfigJson.Write(run.Model),
+        Layout = new JsonObject { ["stages"] = run.Config.Stages, ["replicas"] = run.Config.Replicas, ["wire"] = run.Config.Wire.ToString() },
+    };
 
     /// <summary>Loads weights and optimizer state and sets the step.</summary>
     /// <exception cref="InvalidDataException">The checkpoint is of another model, optimizer or tokenizer, or not whole.</exception>
@@ -53,7 +57,8 @@ static class RunCheckpoint
     public static void LoadWeights(CheckpointReader checkpoint, ParameterSet parameters) =>
         LoadTensors(checkpoint, StateTensor.All(parameters, null));
 
-    static void LoadTensors(CheckpointReader checkpoint, IEnumerable<StateTensor> tensors)
+    /// <summary>Loads tensors by name; all are checked before the first is written.</summary>
+    public static void LoadTensors(CheckpointReader checkpoint, IEnumerable<StateTensor> tensors)
     {
         (StateTensor Tensor, TensorView View)[] all =
             [.. tensors.Select(tensor => (tensor, checkpoint.Tensor(tensor.Name, TensorType.F32, Shape(tensor))))];
@@ -63,13 +68,14 @@ static class RunCheckpoint
         }
     }
 
-    static TensorSource Source(StateTensor tensor) =>
+    /// <summary>A tensor as it is written.</summary>
+    public static TensorSource Source(StateTensor tensor) =>
         new(tensor.Name, TensorType.F32, Shape(tensor), (offset, bytes) => tensor.Read(offset / sizeof(float), MemoryMarshal.Cast<byte, float>(bytes)));
 
     static long[] Shape(StateTensor tensor) => tensor.IsVector ? [tensor.Columns] : [tensor.Rows, tensor.Columns];
 
     /// <summary>The group of a tensor: embedding, one layer, head; optimizer state beside it.</summary>
-    static string GroupOf(StateTensor tensor)
+    public static string GroupOf(StateTensor tensor)
     {
         const string layers = "model.layers.";
         int at = tensor.Name.IndexOf(layers, StringComparison.Ordinal);

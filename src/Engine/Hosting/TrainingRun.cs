@@ -107,7 +107,7 @@ sealed class TrainingRun : IDisposable
 
             loss = step.Loss;
             meter.Add(step);
-            _directory.Metrics(MetricsLine(step, meter));
+            _directory.Metrics(MetricsLine(step, meter, 0, 0));
             TimeSpan remaining = TimeSpan.FromSeconds((_config.Steps - step.Step) * _clock.GetElapsedTime(began).TotalSeconds / (step.Step - first));
             view.Step(new StepView((int)step.Step, _config.Steps, step.Loss, step.LearningRate, step.GradientNorm, meter.TokensPerSecond, meter.Mfu, remaining));
             if (_config.CheckpointEvery > 0 && step.Step % _config.CheckpointEvery == 0)
@@ -148,7 +148,8 @@ sealed class TrainingRun : IDisposable
         return result.Loss;
     }
 
-    static JsonObject MetricsLine(StepResult step, StepMeter meter) => new()
+    /// <summary>The line of an inner step in metrics.jsonl.</summary>
+    public static JsonObject MetricsLine(StepResult step, StepMeter meter, long bytesSent, long bytesReceived) => new()
     {
         ["step"] = step.Step,
         ["loss"] = step.Loss,
@@ -158,8 +159,8 @@ sealed class TrainingRun : IDisposable
         ["seconds"] = step.Seconds,
         ["tokensPerSecond"] = step.Tokens / step.Seconds,
         ["mfu"] = Number(meter.MfuOf(step)),
-        ["bytesSent"] = 0,
-        ["bytesReceived"] = 0,
+        ["bytesSent"] = bytesSent,
+        ["bytesReceived"] = bytesReceived,
     };
 
     static JsonValue? Number(double value) => double.IsFinite(value) ? JsonValue.Create(value) : null;

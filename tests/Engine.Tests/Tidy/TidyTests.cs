@@ -22,7 +22,7 @@ public partial class TidyTests
         ["Checkpoint"] = ["Run", "Storage"],
         ["Model"] = ["Run"],
         ["Training"] = ["Run", "Model", "Data", "Checkpoint"],
-        ["Pipeline"] = ["Run", "Model", "Routing", "Control"],
+        ["Pipeline"] = ["Run", "Model", "Training", "Routing", "Control"],
         ["Simulation"] = ["Run", "Routing", "Sync", "Control", "Ledger", "Pipeline"],
         ["Dashboard"] = ["Run"],
         ["Hosting"] = ["Run", "Storage", "Routing", "Sync", "Control", "Ledger", "Data", "Checkpoint", "Model", "Training", "Pipeline", "Dashboard"],

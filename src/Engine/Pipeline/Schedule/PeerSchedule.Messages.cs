@@ -18,6 +18,7 @@ sealed partial class PeerSchedule
         {
             case WorkKind.Status:
                 TakeLoad(from, message, now);
+                TryAgainNow(now);
                 break;
             case WorkKind.Answer:
                 TakeLoad(from, message, now);
@@ -31,6 +32,18 @@ sealed partial class PeerSchedule
                 break;
         }
         Advance(now, effects);
+    }
+
+    // A neighbour speaks of itself when it begins a step or frees a slot: what it turned away is offered again at once.
+    void TryAgainNow(Instant now)
+    {
+        foreach (ref Entry entry in _entries.AsSpan())
+        {
+            if (entry.Hand == Leg.Pending)
+                entry.HandAt = Instant.Earlier(entry.HandAt, now);
+            if (entry.Return == Leg.Pending)
+                entry.ReturnAt = Instant.Earlier(entry.ReturnAt, now);
+        }
     }
 
     bool TryFence(PeerId from, in WorkMessage message, out Verdict verdict, out RefusalReason reason)
@@ -104,13 +117,24 @@ sealed partial class PeerSchedule
             Answer(from, message, isAdopted ? Verdict.Duplicate : Verdict.Refused, isAdopted ? RefusalReason.None : RefusalReason.Superseded, effects);
             return;
         }
-        if (IsSealed || _inFlight >= _slotCount)
+        bool isTooEarly = IsSealed || _isOnePath && IsAheadOfOrder(message.Work.Microbatch);
+        if (isTooEarly || _inFlight >= _slotCount)
         {
-            Answer(from, message, Verdict.Busy, IsSealed ? RefusalReason.NotYet : RefusalReason.NoSlot, effects);
+            Answer(from, message, Verdict.Busy, isTooEarly ? RefusalReason.NotYet : RefusalReason.NoSlot, effects);
             return;
         }
         Accept(ref entry, from, message.Work.Attempt);
         Answer(from, message, Verdict.Accepted, RefusalReason.None, effects);
+    }
+
+    bool IsAheadOfOrder(int microbatch)
+    {
+        for (int m = 0; m < microbatch; m++)
+        {
+            if (_entries[m].Own is Own.None or Own.Superseded)
+                return true;
+        }
+        return false;
     }
 
     void Accept(ref Entry entry, PeerId upstream, int attempt)

@@ -38,6 +38,7 @@ sealed partial class PeerSchedule
         _placement = placement;
         if (placement.TryFind(_self, out Member self))
             Stage = self.Stage;
+        _isOnePath = placement.Members.Length == placement.StageCount;
         RebuildNeighbours(now);
         foreach (Member member in former.Members)
         {

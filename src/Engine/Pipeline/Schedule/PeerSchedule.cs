@@ -6,6 +6,7 @@
 // Rules: backward before forward, lowest microbatch first (1F1B when one path exists); accepted and unfinished microbatches
 // never exceed SlotCount; a microbatch enters the gradient sum (own = Done) once per generation; codes stay until commit,
 // so any part can be done again. Invariant: one compute is open at a time. Pure: time comes with every event.
+// With one holder a stage (one path) microbatches enter the sum in ascending order, so its bits are the single process's.
 using OrionNative.Engine.Control;
 using OrionNative.Engine.Routing;
 using OrionNative.Engine.Run;
@@ -49,6 +50,7 @@ sealed partial class PeerSchedule
     ComputeKind _computing;
     int _computingMicrobatch;
     bool _computingIsVoid;
+    bool _isOnePath;
     Instant _computeBegan;
     double _serviceSeconds;
 
@@ -119,7 +121,8 @@ sealed partial class PeerSchedule
         _reducedId = 0;
     }
 
-    /// <summary>A compute ended. Loss counts on the last stage's forward.</summary>
+    /// <summary>A compute ended. Loss counts in the last stage, the backward's over the forward's: a fused head knows it
+    /// only then.</summary>
     public void HandleComputed(ComputeKind kind, int step, int microbatch, double loss, Instant now, PeerEffects effects)
     {
         if (kind != _computing || microbatch != _computingMicrobatch)
@@ -134,7 +137,7 @@ sealed partial class PeerSchedule
             if (kind == ComputeKind.Forward)
                 FinishForward(ref _entries[microbatch], loss, now);
             else
-                FinishBackward(ref _entries[microbatch], microbatch, now, effects);
+                FinishBackward(ref _entries[microbatch], microbatch, loss, now, effects);
         }
         Advance(now, effects);
     }
@@ -149,8 +152,9 @@ sealed partial class PeerSchedule
             SetPending(ref entry, now);
     }
 
-    void FinishBackward(ref Entry entry, int microbatch, Instant now, PeerEffects effects)
+    void FinishBackward(ref Entry entry, int microbatch, double loss, Instant now, PeerEffects effects)
     {
+        entry.Loss = IsLastStage ? loss : 0;
         bool wasFull = _inFlight >= _slotCount;
         entry.Own = Own.Done;
         _inFlight -= entry.NeedsReplay ? 0 : 1;
@@ -216,6 +220,7 @@ sealed partial class PeerSchedule
     void StartCompute(Instant now, PeerEffects effects)
     {
         int replay = -1, backward = -1, forward = -1;
+        int backwardMost = _isOnePath ? FirstNotDone() : _entries.Length;
         for (int m = _entries.Length - 1; m >= 0; m--)
         {
             ref Entry entry = ref _entries[m];
@@ -223,7 +228,7 @@ sealed partial class PeerSchedule
             {
                 if (entry.NeedsReplay)
                     replay = m;
-                else
+                else if (m <= backwardMost)
                     backward = m;
             }
             else if (entry.Own == Own.Queued)
@@ -242,6 +247,14 @@ sealed partial class PeerSchedule
         _computingMicrobatch = microbatch;
         _computeBegan = now;
         effects.Add(new PeerEffect(PeerEffectKind.Compute) { Compute = kind, Step = Step, Microbatch = microbatch });
+    }
+
+    int FirstNotDone()
+    {
+        int m = 0;
+        while (m < _entries.Length && _entries[m].Own == Own.Done)
+            m++;
+        return m;
     }
 
     WorkId Work(int microbatch, int stage, int attempt) => new(_placement.Epoch, Step, microbatch, stage, attempt);

@@ -1,0 +1,55 @@
+// join: this machine becomes a peer of a run. The join string names the orchestrator by its key, so nobody can pose as it.
+using System.CommandLine;
+using System.Net;
+using OrionNative.Engine.Hosting.Swarm;
+using OrionNative.Engine.Run;
+using OrionNative.Net.Identity;
+
+namespace OrionNative.Engine.Cli;
+
+static class JoinCommand
+{
+    public static Command Create()
+    {
+        ExampleCommand command = new("join", "Take part in a run as a peer.",
+            "join orion://NODEID@host:4433/TOKEN",
+            "join orion://NODEID@host:4433/TOKEN --listen 0.0.0.0:4434 --advertise 203.0.113.7:4434");
+        Argument<string> url = new("url") { Description = "the join string that the run's operator gave you" };
+        Option<string> identity = new("--identity") { Description = "folder of this peer's key, made at first start", DefaultValueFactory = _ => ".orion-identity", HelpName = "directory" };
+        Option<string> listen = new("--listen") { Description = "address and port to listen on; port 0 takes a free one", DefaultValueFactory = _ => "0.0.0.0:0" };
+        Option<string?> advertise = new("--advertise") { Description = "address that other peers dial, if it differs from --listen" };
+        Option<string> device = new("--device") { Description = "where to compute: cpu", DefaultValueFactory = _ => "cpu" };
+        Option<int> threads = new("--threads") { Description = "CPU threads; 0: every processor" };
+        Option<string?> log = new("--log") { Description = "file for this peer's log instead of standard error", HelpName = "file" };
+        command.Add(url);
+        foreach (Option option in (Option[])[identity, listen, advertise, device, threads, log])
+        {
+            command.Add(option);
+        }
+
+        command.SetAction(parsed =>
+        {
+            if (!JoinString.TryParse(parsed.GetValue(url), out JoinString? join, out string? mistake))
+            {
+                throw new ConfigurationException($"the join string {mistake}");
+            }
+
+            if (!IPEndPoint.TryParse(parsed.GetRequiredValue(listen), out IPEndPoint? address))
+            {
+                throw new ConfigurationException($"listen '{parsed.GetValue(listen)}' is not an address and port like 0.0.0.0:4434");
+            }
+
+            using TextWriter output = parsed.GetValue(log) is { } file ? TextWriter.Synchronized(new StreamWriter(file, append: true) { AutoFlush = true }) : Console.Error;
+            using Interrupt interrupt = new(output, "leaving");
+            using NodeIdentity key = NodeIdentity.LoadOrCreate(parsed.GetRequiredValue(identity));
+            output.WriteLine($"{DateTime.UtcNow:HH:mm:ss.fff} peer {key.Id.Short} joins {join}");
+            using PeerHost peer = new(new PeerHostOptions(
+                join, key, address, parsed.GetValue(advertise), parsed.GetRequiredValue(device), parsed.GetValue(threads),
+                text => output.WriteLine($"{DateTime.UtcNow:HH:mm:ss.fff} {text}")));
+            string reason = peer.Run(interrupt.Token);
+            output.WriteLine($"{DateTime.UtcNow:HH:mm:ss.fff} {reason}");
+            return interrupt.Token.IsCancellationRequested ? ExitStatus.Interrupted : peer.WasRefused ? ExitStatus.Failed : ExitStatus.Done;
+        });
+        return command;
+    }
+}

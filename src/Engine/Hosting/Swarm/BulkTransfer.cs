@@ -1,0 +1,80 @@
+// Large things between replicas (a gradient share, a stage's state) go in pieces of one slot each over the bulk lane; the
+// receiver puts them together. A transfer is named by (kind, tag); pieces carry their number and the total size.
+using System.Runtime.InteropServices;
+using OrionNative.Net.Framing;
+
+namespace OrionNative.Engine.Hosting.Swarm;
+
+/// <summary>A transfer that is being put together.</summary>
+sealed unsafe class BulkAssembly : IDisposable
+{
+    long _missing;
+
+    public BulkAssembly(long bytes)
+    {
+        Data = (byte*)NativeMemory.AlignedAlloc((nuint)Math.Max(bytes, 64), 64);
+        (Bytes, _missing) = (bytes, bytes);
+    }
+
+    public byte* Data { get; private set; }
+
+    public long Bytes { get; }
+
+    /// <summary>True when every byte is here.</summary>
+    public bool IsWhole => Interlocked.Read(ref _missing) <= 0;
+
+    /// <summary>Takes a piece; true when it was the last missing one.</summary>
+    public bool Take(int piece, ReadOnlySpan<byte> bytes)
+    {
+        long offset = (long)piece * BulkTransfer.PieceBytes;
+        if (offset + bytes.Length > Bytes)
+        {
+            throw new InvalidDataException($"piece {piece} of {bytes.Length} bytes does not fit a transfer of {Bytes} bytes");
+        }
+
+        bytes.CopyTo(new Span<byte>(Data + offset, bytes.Length));
+        return Interlocked.Add(ref _missing, -bytes.Length) == 0;
+    }
+
+    public void Dispose()
+    {
+        NativeMemory.AlignedFree(Data);
+        Data = null;
+    }
+}
+
+static class BulkTransfer
+{
+    public const int PieceBytes = 1 << 20;
+
+    /// <summary>Sends a whole transfer; false if the link closed or turned it away.</summary>
+    /// <param name="link">To whom.</param>
+    /// <param name="pool">Where slots of <see cref="PieceBytes"/> come from.</param>
+    /// <param name="header">Kind, epoch, step, attempt, and the transfer's tag.</param>
+    /// <param name="bytes">Total size.</param>
+    /// <param name="read">Fills a piece from an offset.</param>
+    public static async Task<bool> SendAsync(PeerLink link, PinnedPool pool, MessageHeader header, long bytes, Action<long, Slot, int> read)
+    {
+        int pieces = (int)((bytes + PieceBytes - 1) / PieceBytes);
+        for (int piece = 0; piece < pieces; piece++)
+        {
+            Slot slot;
+            while (!pool.TryRent(PieceBytes, out slot))
+            {
+                await Task.Delay(5);
+            }
+
+            long offset = (long)piece * PieceBytes;
+            int size = (int)Math.Min(PieceBytes, bytes - offset);
+            read(offset, slot, size);
+            Answer answer = await link.SendAsync(header with { Part = (uint)piece, Microbatch = (uint)pieces, PayloadBytes = (ulong)size }, slot);
+            pool.Return(slot);
+            if (answer.Kind is not (AnswerKind.Accepted or AnswerKind.Duplicate))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+}

@@ -1,0 +1,145 @@
+// How control messages travel: one byte that says who speaks, then JSON {"kind", "body", ...}. Work messages between peers,
+// which are many and small, are 48 fixed bytes instead. What cannot be read is an InvalidDataException that names it.
+using System.Buffers.Binary;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using System.Text.Json.Serialization;
+using OrionNative.Engine.Control;
+using OrionNative.Engine.Run;
+
+namespace OrionNative.Engine.Hosting.Swarm;
+
+/// <summary>First byte of a request between processes of a run.</summary>
+enum ControlTag : byte
+{
+    /// <summary>A newcomer asks what the run is; the response is the description.</summary>
+    Describe = 1,
+
+    /// <summary>A <see cref="PeerMessage"/> to the orchestrator.</summary>
+    FromPeer = 2,
+
+    /// <summary>An <see cref="OrchestratorMessage"/> to a peer.</summary>
+    FromOrchestrator = 3,
+
+    /// <summary>A <see cref="WorkMessage"/> without payload between peers.</summary>
+    Work = 4,
+
+    /// <summary>A replica asks another for the state of a step.</summary>
+    StateAsked = 5,
+}
+
+static class ControlCodec
+{
+    public const int WorkBytes = 48;
+
+    static readonly JsonSerializerOptions _options = new() { Converters = { new PeerIdConverter(), new MicrobatchSetConverter() }, NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals };
+
+    /// <summary>A message with whatever travels beside it.</summary>
+    public static byte[] Encode<T>(ControlTag tag, T message, JsonObject? beside = null) where T : class
+    {
+        JsonObject envelope = Envelope(message);
+        if (beside is not null)
+        {
+            envelope["beside"] = beside;
+        }
+
+        byte[] json = JsonSerializer.SerializeToUtf8Bytes(envelope, _options);
+        return [(byte)tag, .. json];
+    }
+
+    /// <summary>The text of a message, for a log that is read back.</summary>
+    public static string Text<T>(T message) where T : class => Envelope(message).ToJsonString(_options);
+
+    static JsonObject Envelope<T>(T message) where T : class => new()
+    {
+        ["kind"] = message.GetType().Name,
+        ["body"] = JsonSerializer.SerializeToNode(message, message.GetType(), _options),
+    };
+
+    /// <summary>Reads what <see cref="Encode"/> wrote after its tag, or <see cref="Text"/>.</summary>
+    public static (T Message, JsonObject? Beside) Decode<T>(ReadOnlySpan<byte> json) where T : class
+    {
+        try
+        {
+            JsonObject envelope = JsonNode.Parse(json)!.AsObject();
+            string kind = (string)envelope["kind"]!;
+            Type type = typeof(T).GetNestedType(kind) ?? throw new InvalidDataException($"a {typeof(T).Name} of kind '{kind}' is unknown");
+            return ((T)envelope["body"].Deserialize(type, _options)!, envelope["beside"]?.AsObject());
+        }
+        catch (Exception error) when (error is JsonException or InvalidOperationException or NullReferenceException or ArgumentException)
+        {
+            throw new InvalidDataException($"a {typeof(T).Name} of {json.Length} bytes cannot be read: {error.Message}", error);
+        }
+    }
+
+    public static byte[] Encode(in WorkMessage message)
+    {
+        byte[] wire = new byte[WorkBytes];
+        wire[0] = (byte)ControlTag.Work;
+        wire[1] = (byte)message.Kind;
+        wire[2] = (byte)message.Answered;
+        wire[3] = (byte)message.Verdict;
+        wire[4] = (byte)message.Reason;
+        Span<byte> rest = wire.AsSpan(8);
+        int[] numbers = [message.Work.Epoch, message.Work.Step, message.Work.Microbatch, message.Work.Stage, message.Work.Attempt, message.Queued, message.FreeSlots];
+        for (int i = 0; i < numbers.Length; i++)
+        {
+            BinaryPrimitives.WriteInt32LittleEndian(rest[(4 * i)..], numbers[i]);
+        }
+
+        BinaryPrimitives.WriteInt64LittleEndian(rest[32..], message.ServiceNanoseconds);
+        return wire;
+    }
+
+    public static WorkMessage DecodeWork(ReadOnlySpan<byte> wire)
+    {
+        if (wire.Length != WorkBytes || wire[1] > (byte)WorkKind.Status || wire[2] > (byte)WorkKind.Status || wire[3] > (byte)Verdict.Refused || wire[4] > (byte)RefusalReason.WrongStage)
+        {
+            throw new InvalidDataException($"a work message of {wire.Length} bytes cannot be read; it has {WorkBytes}");
+        }
+
+        ReadOnlySpan<byte> rest = wire[8..];
+        int Number(ReadOnlySpan<byte> bytes, int i) => BinaryPrimitives.ReadInt32LittleEndian(bytes[(4 * i)..]);
+        return new WorkMessage((WorkKind)wire[1], new WorkId(Number(rest, 0), Number(rest, 1), Number(rest, 2), Number(rest, 3), Number(rest, 4)))
+        {
+            Answered = (WorkKind)wire[2],
+            Verdict = (Verdict)wire[3],
+            Reason = (RefusalReason)wire[4],
+            Queued = Number(rest, 5),
+            FreeSlots = Number(rest, 6),
+            ServiceNanoseconds = BinaryPrimitives.ReadInt64LittleEndian(rest[32..]),
+        };
+    }
+
+    sealed class PeerIdConverter : JsonConverter<PeerId>
+    {
+        public override PeerId Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
+            reader.GetString() is not { Length: > 0 } text ? PeerId.None
+            : PeerId.TryParse(text, out PeerId id) ? id
+            : throw new JsonException($"'{text}' is not a peer id");
+
+        public override void Write(Utf8JsonWriter writer, PeerId value, JsonSerializerOptions options) =>
+            writer.WriteStringValue(value.IsNone ? "" : value.ToString());
+    }
+
+    sealed class MicrobatchSetConverter : JsonConverter<MicrobatchSet>
+    {
+        public override MicrobatchSet Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
+        {
+            int[] numbers = JsonSerializer.Deserialize<int[]>(ref reader, options) is { Length: > 0 } read ? read : throw new JsonException("a set of microbatches begins with its capacity");
+            return MicrobatchSet.Of(numbers[0], numbers.AsSpan(1));
+        }
+
+        public override void Write(Utf8JsonWriter writer, MicrobatchSet value, JsonSerializerOptions options)
+        {
+            writer.WriteStartArray();
+            writer.WriteNumberValue(value.Capacity);
+            for (int m = value.Next(0); m >= 0; m = value.Next(m + 1))
+            {
+                writer.WriteNumberValue(m);
+            }
+
+            writer.WriteEndArray();
+        }
+    }
+}

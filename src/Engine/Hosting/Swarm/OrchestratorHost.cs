@@ -1,0 +1,335 @@
+// The orchestrator as a process: links of peers, the clock and the store become events for one Orchestrator core, whose
+// effects are performed in order: a record is durable before anything after it is said. Checkpoints are made whole here:
+// the stages write their files into one folder, and the manifest and the name come last.
+using System.Collections.Concurrent;
+using System.Net;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json.Nodes;
+using OrionNative.Engine.Checkpoint;
+using OrionNative.Engine.Control;
+using OrionNative.Engine.Pipeline.Schedule;
+using OrionNative.Engine.Run;
+using OrionNative.Net.Framing;
+using OrionNative.Net.Identity;
+using OrionNative.Net.Quic;
+
+namespace OrionNative.Engine.Hosting.Swarm;
+
+/// <summary>A step that was committed.</summary>
+sealed record CommittedStep(int Step, double Loss, double GradientNorm, double Seconds);
+
+/// <summary>What a peer last told of itself.</summary>
+sealed record PeerFigures(long SentBytes, long ReceivedBytes, double BusySeconds, int Stage, DateTimeOffset At);
+
+sealed class OrchestratorHost : IDisposable
+{
+    static readonly TimeSpan _tickEvery = TimeSpan.FromMilliseconds(200);
+
+    readonly ResolvedRun _run;
+    readonly RunDirectory _directory;
+    readonly CheckpointStore _checkpoints;
+    readonly IRunStore _store;
+    readonly Orchestrator _core;
+    readonly QuicEndpoint _endpoint;
+    readonly NodeIdentity _identity;
+    readonly BlockingCollection<Action> _events = new(new ConcurrentQueue<Action>());
+    readonly Dictionary<PeerId, PeerLink> _links = [];
+    readonly Dictionary<PeerId, string> _addresses = [];
+    readonly ConcurrentDictionary<PeerId, PeerFigures> _figures = new();
+    readonly Dictionary<(int Step, int Stage), CheckpointFile[]> _written = [];
+    readonly LinkOptions _linkOptions;
+    readonly byte[] _description;
+    CheckpointWriter? _writer;
+    int _writerStep = -1;
+    long _committedAt = TimeProvider.System.GetTimestamp();
+    bool _isEnded;
+    string _endReason = "";
+
+    /// <param name="run">What is trained.</param>
+    /// <param name="directory">The run's directory.</param>
+    /// <param name="store">The run's log; owned from now on.</param>
+    /// <param name="identity">The orchestrator's key.</param>
+    /// <param name="listen">Where peers reach it.</param>
+    /// <param name="startStep">Step of the checkpoint that a new log begins from; 0 from the seed.</param>
+    /// <param name="log">Sentences for the operator.</param>
+    public OrchestratorHost(ResolvedRun run, RunDirectory directory, IRunStore store, NodeIdentity identity, IPEndPoint listen, int startStep, Action<string> log)
+    {
+        (_run, _directory, _identity) = (run, directory, identity);
+        _checkpoints = new CheckpointStore(directory.Path, run.Config.Keep);
+        _store = store;
+        RunDescription description = new(run.Config, run.Model, run.Tokenizer.Hash, directory.Path);
+        _description = description.Encode();
+        ControlSettings settings = Settings(description);
+        List<DurableRecord> records = [.. _store.ReadAll().Select(text => ControlCodec.Decode<DurableRecord>(Encoding.UTF8.GetBytes(text)).Message)];
+        if (records.Count == 0 && startStep > 0)
+        {
+            records = [new DurableRecord.StepCommitted(0, startStep, 1, 0, 0), new DurableRecord.CheckpointCompleted(startStep)];
+            records.ForEach(record => _store.Append(ControlCodec.Text(record)));
+        }
+
+        _core = Orchestrator.Restore(settings, records);
+        _linkOptions = new LinkOptions { Run = PeerIds.RunOf(identity.Id), Window = new DuplicateWindow() };
+        _endpoint = new QuicEndpoint(identity, new QuicOptions
+        {
+            Listen = listen,
+            Admit = connection => Admission.Accept(new PeerLink(_linkOptions, new Handler(this))),
+            IdleTimeout = TimeSpan.FromSeconds(10),
+            KeepAlive = TimeSpan.FromSeconds(2),
+            Log = log,
+        });
+    }
+
+    ControlSettings Settings(RunDescription run) => new()
+    {
+        Version = PeerHost.Version,
+        ModelHash = run.ModelHash,
+        TokenizerHash = run.TokenizerHash,
+        StageCount = _run.Config.Stages,
+        ReplicaCount = _run.Config.Replicas,
+        MicrobatchCount = _run.Config.Microbatches,
+        StepCount = _run.Config.Steps,
+        Model = RunSegments.Costs(_run.Model),
+        ClipNorm = _run.Config.Clip,
+        CheckpointEvery = _run.Config.CheckpointEvery,
+        GrantWindow = new ScheduleSettings { StageCount = _run.Config.Stages, MicrobatchCount = _run.Config.Microbatches, CodeBytes = 1 }.SlotCount(0),
+    };
+
+    /// <summary>Where peers reach it.</summary>
+    public IPEndPoint Address => _endpoint.LocalAddress;
+
+    /// <summary>What the run waits for; empty while it goes on.</summary>
+    public string HoldReason => _core.HoldReason;
+
+    /// <summary>Who holds what.</summary>
+    public Placement Placement => _core.Placement;
+
+    /// <summary>What each peer last told.</summary>
+    public IReadOnlyDictionary<PeerId, PeerFigures> Figures => _figures;
+
+    /// <summary>A token for a number of newcomers, as the string that they join with.</summary>
+    public JoinString Invite(int uses, TimeSpan lasts, string host)
+    {
+        string token = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(32));
+        long expires = DateTimeOffset.UtcNow.Add(lasts).ToUnixTimeSeconds();
+        _events.Add(() => Step(new OrchestratorEvent.TokenIssued(JoinTokens.Hash(token), uses, expires)));
+        return new JoinString(_identity.Id, host, Address.Port, token);
+    }
+
+    /// <summary>Asks for the end of the run.</summary>
+    public void Stop(string reason) => _events.Add(() => Step(new OrchestratorEvent.StopAsked(reason)));
+
+    /// <summary>Asks a peer to finish what it holds and leave.</summary>
+    public void Drain(PeerId peer) => _events.Add(() => Step(new OrchestratorEvent.DrainAsked(peer)));
+
+    static Instant Now => new(TimeProvider.System.GetElapsedTime(0).Ticks * 100);
+
+    /// <summary>Serves until the run ends. Returns why it ended.</summary>
+    /// <param name="committed">Told of every committed step, on this thread.</param>
+    /// <param name="noted">Told what happens to the run, for people.</param>
+    /// <param name="interrupt">Ends the run.</param>
+    public string Run(Action<CommittedStep> committed, Action<string> noted, CancellationToken interrupt)
+    {
+        (_whenCommitted, _whenNoted) = (committed, noted);
+        Step(new OrchestratorEvent.Started());
+        long ticked = 0;
+        bool isStopping = false;
+        while (!_isEnded)
+        {
+            if (_events.TryTake(out Action? next, _tickEvery))
+            {
+                next();
+            }
+
+            if (interrupt.IsCancellationRequested && !isStopping)
+            {
+                isStopping = true;
+                Step(new OrchestratorEvent.StopAsked("stopped by the operator"));
+            }
+
+            if (TimeProvider.System.GetElapsedTime(ticked) >= _tickEvery)
+            {
+                ticked = TimeProvider.System.GetTimestamp();
+                Step(new OrchestratorEvent.Tick());
+            }
+        }
+
+        Thread.Sleep(300);   // the last words reach the peers before the endpoint closes
+        return _endReason;
+    }
+
+    Action<CommittedStep>? _whenCommitted;
+    Action<string>? _whenNoted;
+
+    void Step(OrchestratorEvent input)
+    {
+        foreach (OrchestratorEffect effect in _core.Step(input, Now).ToArray())
+        {
+            switch (effect)
+            {
+                case OrchestratorEffect.Persist persist:
+                    Persist(persist.Record);
+                    break;
+                case OrchestratorEffect.Send send:
+                    Send(send.Peer, send.Message);
+                    break;
+                case OrchestratorEffect.Note note:
+                    _directory.Event("note", new JsonObject { ["text"] = note.Text });
+                    _whenNoted?.Invoke(note.Text);
+                    break;
+                default:
+                    throw new InvalidOperationException(effect.GetType().Name);
+            }
+        }
+    }
+
+    void Persist(DurableRecord record)
+    {
+        if (record is DurableRecord.CheckpointCompleted completed)
+        {
+            CommitCheckpoint(completed.Step);
+        }
+
+        string text = ControlCodec.Text(record);
+        _store.Append(text);
+        _directory.Event(record.GetType().Name, JsonNode.Parse(text)!["body"]!.AsObject());
+        switch (record)
+        {
+            case DurableRecord.StepCommitted step:
+                double seconds = TimeProvider.System.GetElapsedTime(_committedAt).TotalSeconds;
+                _committedAt = TimeProvider.System.GetTimestamp();
+                _whenCommitted?.Invoke(new CommittedStep(step.Step, step.Loss, step.GradientNorm, seconds));
+                break;
+            case DurableRecord.RunEnded ended:
+                (_isEnded, _endReason) = (true, ended.Reason);
+                break;
+            case DurableRecord.PeerRemoved removed:
+                _whenNoted?.Invoke($"{removed.Peer.Short} left: {removed.Reason}");
+                break;
+            case DurableRecord.PeerAdmitted admitted:
+                _whenNoted?.Invoke($"{admitted.Profile.Peer.Short} joined from {admitted.Profile.Address}");
+                break;
+            default:
+                break;
+        }
+    }
+
+    void CommitCheckpoint(int step)
+    {
+        CheckpointFile[] files = [.. _written.Where(entry => entry.Key.Step == step).SelectMany(entry => entry.Value)];
+        CheckpointWriter writer = _writerStep == step ? _writer! : new CheckpointWriter(Path.Combine(_directory.Path, "checkpoints", CheckpointStore.PartialName(step)), step);
+        CheckpointFile tokenizer = writer.WriteFile(RunCheckpoint.TokenizerFile, _run.Tokenizer.ToJson());
+        _checkpoints.Commit(writer, RunCheckpoint.StateOf(_run, step), [.. files, tokenizer]);
+        _written.Clear();
+        _whenNoted?.Invoke($"checkpoint of step {step}");
+    }
+
+    void Send(PeerId peer, OrchestratorMessage message)
+    {
+        if (message is OrchestratorMessage.Commit { Checkpoint: true } or OrchestratorMessage.WriteCheckpoint)
+        {
+            int step = message is OrchestratorMessage.Commit commit ? commit.Step : ((OrchestratorMessage.WriteCheckpoint)message).Step;
+            if (_writerStep != step)
+            {
+                (_writer, _writerStep) = (_checkpoints.Begin(step), step);
+            }
+        }
+
+        if (!_links.TryGetValue(peer, out PeerLink? link))
+        {
+            return;
+        }
+
+        JsonObject? beside = message is OrchestratorMessage.Placed or OrchestratorMessage.Welcome
+            ? new JsonObject(_addresses.Select(entry => KeyValuePair.Create(entry.Key.ToString(), (JsonNode?)entry.Value)))
+            : null;
+        _ = Ask(link, ControlCodec.Encode(ControlTag.FromOrchestrator, message, beside));
+    }
+
+    static async Task Ask(PeerLink link, byte[] body)
+    {
+        try
+        {
+            await link.RequestAsync(body, TimeSpan.FromSeconds(30));
+        }
+        catch (Exception error) when (error is IOException or TimeoutException)
+        {
+            // a peer that is gone is noticed by its lease; what matters is repeated after its Hello
+        }
+    }
+
+    void Received(PeerId peer, byte[] body)
+    {
+        (PeerMessage message, JsonObject? beside) = ControlCodec.Decode<PeerMessage>(body);
+        if (message is PeerMessage.Join join)
+        {
+            _addresses[peer] = join.Profile.Address;
+            if (join.Profile.Peer != peer)
+            {
+                _whenNoted?.Invoke($"{peer.Short} claimed to be {join.Profile.Peer.Short} and was ignored");
+                return;
+            }
+        }
+        else if (message is PeerMessage.CheckpointWritten written && beside?["files"] is JsonArray files)
+        {
+            _written[(written.Step, written.Stage)] = [.. files.Select(file => new CheckpointFile((string)file!["name"]!, (long)file["bytes"]!, (string)file["sha256"]!))];
+        }
+        else if (message is PeerMessage.Heartbeat && beside is not null)
+        {
+            int stage = _core.Placement.TryFind(peer, out Member member) ? member.Stage : -1;
+            _figures[peer] = new PeerFigures((long)beside["sent"]!, (long)beside["received"]!, (double)beside["busySeconds"]!, stage, DateTimeOffset.UtcNow);
+        }
+
+        Step(new OrchestratorEvent.Received(peer, message, DateTimeOffset.UtcNow.ToUnixTimeSeconds()));
+    }
+
+    sealed class Handler(OrchestratorHost host) : ILinkHandler
+    {
+        PeerId _peer;
+
+        public void Opened(PeerLink link)
+        {
+            _peer = link.Connection!.RemoteNodeId.ToPeerId();
+            host._events.Add(() => host._links[_peer] = link);
+        }
+
+        public Answer Admit(PeerLink link, in MessageHeader header) => Answer.Refused(Refusal.Unexpected);
+
+        public Answer Deliver(PeerLink link, in MessageHeader header, Slot slot, ulong id) => Answer.Refused(Refusal.Unexpected);
+
+        public void Requested(PeerLink link, ulong id, ReadOnlySpan<byte> body)
+        {
+            switch (body.Length > 0 ? (ControlTag)body[0] : 0)
+            {
+                case ControlTag.Describe:
+                    link.Respond(id, 0, host._description);
+                    break;
+                case ControlTag.FromPeer:
+                    byte[] copy = body[1..].ToArray();
+                    link.Respond(id, 0, []);
+                    host._events.Add(() => host.Received(_peer, copy));
+                    break;
+                default:
+                    link.Close($"peer {_peer.Short} asked something ({body.Length} bytes) that it may not");
+                    break;
+            }
+        }
+
+        public void Closed(PeerLink link, CloseReason reason) => host._events.Add(() =>
+        {
+            if (host._links.TryGetValue(_peer, out PeerLink? known) && known == link)
+            {
+                host._links.Remove(_peer);
+                host.Step(new OrchestratorEvent.Disconnected(_peer));
+            }
+        });
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _endpoint.Dispose();
+        _store.Dispose();
+        _events.Dispose();
+    }
+}

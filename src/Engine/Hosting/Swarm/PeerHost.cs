@@ -1,0 +1,287 @@
+// A peer as a process: it turns sockets, a compute thread and the clock into events for one PeerCore and performs the
+// core's effects. One loop thread owns the core; transport threads and the compute thread only post to it.
+//   transport -> loop      messages, links up and down       loop -> compute      forward, backward, apply, load, save
+//   compute -> loop        what is done                       loop -> transport    codes, answers, words to the orchestrator
+using System.Collections.Concurrent;
+using System.Net;
+using OrionNative.Engine.Control;
+using OrionNative.Engine.Pipeline.Schedule;
+using OrionNative.Engine.Routing;
+using OrionNative.Engine.Run;
+using OrionNative.Net.Framing;
+using OrionNative.Net.Identity;
+using OrionNative.Net.Quic;
+
+namespace OrionNative.Engine.Hosting.Swarm;
+
+/// <summary>How a peer takes part.</summary>
+/// <param name="Join">The run's orchestrator and the token.</param>
+/// <param name="Identity">Who this peer is.</param>
+/// <param name="Listen">Where it listens; port 0 takes a free one.</param>
+/// <param name="Advertise">The address that other peers dial, or null for the bound one.</param>
+/// <param name="Device">Device selector.</param>
+/// <param name="Threads">CPU threads.</param>
+sealed record PeerHostOptions(
+    JoinString Join, NodeIdentity Identity, IPEndPoint Listen, string? Advertise, string Device, int Threads, Action<string> Log);
+
+sealed partial class PeerHost : IDisposable
+{
+    static readonly TimeSpan _tickEvery = TimeSpan.FromMilliseconds(50);
+    static readonly TimeSpan _redialEvery = TimeSpan.FromMilliseconds(300);
+
+    readonly PeerHostOptions _options;
+    readonly BlockingCollection<Action> _events = new(new ConcurrentQueue<Action>());
+    readonly PeerEffects _effects = new();
+    readonly QuicEndpoint _endpoint;
+    readonly PeerId _self;
+    readonly NodeId _orchestrator;
+    readonly IPEndPoint _orchestratorAddress;
+    readonly Dictionary<PeerId, PeerLink> _links = [];
+    readonly ConcurrentDictionary<PeerId, IPEndPoint> _directory = new();
+    readonly Dictionary<PeerId, long> _dialledAt = [];
+    readonly DuplicateWindow _window = new();
+    readonly LinkOptions _linkOptions;
+    PeerLink? _toOrchestrator;
+    bool _orchestratorIsOpen;
+    PeerCore? _core;
+    PeerWork? _work;
+
+    public PeerHost(PeerHostOptions options)
+    {
+        _options = options;
+        _self = options.Identity.Id.ToPeerId();
+        _orchestrator = options.Join.NodeId;
+        _orchestratorAddress = new IPEndPoint(Dns.GetHostAddresses(options.Join.Host)[0], options.Join.Port);
+        _linkOptions = new LinkOptions { Run = PeerIds.RunOf(_orchestrator), Window = _window };
+        _endpoint = new QuicEndpoint(options.Identity, new QuicOptions
+        {
+            Listen = options.Listen,
+            Admit = Admit,
+            IdleTimeout = TimeSpan.FromSeconds(10),
+            KeepAlive = TimeSpan.FromSeconds(2),
+            Log = options.Log,
+        });
+    }
+
+    static Instant Now => new(TimeProvider.System.GetElapsedTime(0).Ticks * 100);
+
+    string Address => _options.Advertise ?? _endpoint.LocalAddress.ToString();
+
+    /// <summary>True when the run did not want this peer.</summary>
+    public bool WasRefused { get; private set; }
+
+    /// <summary>Works until the run ends, this peer is sent away, or somebody interrupts. Returns why.</summary>
+    public string Run(CancellationToken interrupt)
+    {
+        long ticked = 0;
+        while (!interrupt.IsCancellationRequested && _core is not { State: PeerState.Ended })
+        {
+            if (_events.TryTake(out Action? next, _tickEvery))
+            {
+                next();
+            }
+
+            if (TimeProvider.System.GetElapsedTime(ticked) >= _tickEvery)
+            {
+                ticked = TimeProvider.System.GetTimestamp();
+                Tick();
+            }
+        }
+
+        return _core?.EndReason is { Length: > 0 } reason ? reason : "interrupted";
+    }
+
+    void Tick()
+    {
+        if (_toOrchestrator is null && IsTimeToDial(PeerId.None))
+        {
+            _toOrchestrator = new PeerLink(_linkOptions, new Handler(this, isOrchestrator: true));
+            _endpoint.Dial(_orchestratorAddress, _orchestrator, _toOrchestrator);
+        }
+
+        if (_core is null)
+        {
+            return;
+        }
+
+        DialNeighbours(_core.Placement);
+        foreach ((PeerId peer, PeerLink link) in _links)
+        {
+            LinkStatistics measured = link.Statistics;
+            if (measured.RttNanoseconds > 0)
+            {
+                _core.Schedule.HandleLinkMeasured(peer, TimeSpan.FromTicks(measured.RttNanoseconds / 100), 0, default);
+            }
+        }
+
+        Step(core => core.HandleTick(Now, _effects));
+    }
+
+    /// <summary>Runs one event through the core and performs what it asks for.</summary>
+    void Step(Action<PeerCore> happening)
+    {
+        if (_core is null)
+        {
+            return;
+        }
+
+        _effects.Clear();
+        happening(_core);
+        Perform();
+    }
+
+    void Post(Action what) => _events.Add(what);
+
+    bool IsTimeToDial(PeerId peer)
+    {
+        if (_dialledAt.TryGetValue(peer, out long at) && TimeProvider.System.GetElapsedTime(at) < _redialEvery)
+        {
+            return false;
+        }
+
+        _dialledAt[peer] = TimeProvider.System.GetTimestamp();
+        return true;
+    }
+
+    // Neighbours are the holders of this stage and of the ones beside it; of two, the one with the smaller id dials.
+    void DialNeighbours(Placement placement)
+    {
+        if (!placement.TryFind(_self, out Member self))
+        {
+            return;
+        }
+
+        foreach (Member member in placement.Members)
+        {
+            bool isNeighbour = member.Peer != _self && Math.Abs(member.Stage - self.Stage) <= 1;
+            if (isNeighbour && _self.CompareTo(member.Peer) < 0 && !_links.ContainsKey(member.Peer)
+                && _directory.TryGetValue(member.Peer, out IPEndPoint? address) && IsTimeToDial(member.Peer))
+            {
+                PeerLink link = new(_linkOptions, new Handler(this, isOrchestrator: false));
+                _links[member.Peer] = link;
+                link.Tag = member.Peer;
+                _endpoint.Dial(address, member.Peer.ToNodeId(), link);
+            }
+        }
+    }
+
+    // Called on the transport's thread: only peers that the orchestrator has named may connect.
+    Admission Admit(ITransportConnection connection) =>
+        _directory.ContainsKey(connection.RemoteNodeId.ToPeerId())
+            ? Admission.Accept(new PeerLink(_linkOptions, new Handler(this, isOrchestrator: false)))
+            : Admission.Refuse($"{connection.RemoteNodeId.Short} is not a peer of this run's placement");
+
+    void LinkUp(PeerLink link, PeerId peer)
+    {
+        if (_links.TryGetValue(peer, out PeerLink? known) && known != link && known.Tag is bool)
+        {
+            known.Close("a newer connection of the same peer replaced it");
+        }
+
+        _links[peer] = link;
+        link.Tag = true;
+        _work?.GrantTo(link);
+        Step(core => core.Schedule.HandleLink(peer, isUp: true, Now, _effects));
+        _work?.LinkUp(peer, link);
+    }
+
+    void LinkDown(PeerLink link, PeerId peer)
+    {
+        if (!_links.TryGetValue(peer, out PeerLink? known) || known != link)
+        {
+            return;
+        }
+
+        _links.Remove(peer);
+        Step(core => core.Schedule.HandleLink(peer, isUp: false, Now, _effects));
+    }
+
+    void OrchestratorUp()
+    {
+        _orchestratorIsOpen = true;
+        if (_core is not null)
+        {
+            Step(core => core.HandleOrchestratorConnected(Now, _effects));
+            return;
+        }
+
+        _ = Describe(_toOrchestrator!);
+    }
+
+    async Task Describe(PeerLink link)
+    {
+        try
+        {
+            Response response = await link.RequestAsync(new byte[] { (byte)ControlTag.Describe }, TimeSpan.FromSeconds(10));
+            Post(() => Begin(RunDescription.Decode(response.Body)));
+        }
+        catch (Exception error) when (error is IOException or TimeoutException)
+        {
+            _options.Log($"the orchestrator did not describe the run: {error.Message}");
+            link.Close("no description");
+        }
+    }
+
+    void Begin(RunDescription run)
+    {
+        _work = new PeerWork(run, _options, _self, Post, () => _links, Step, () => _effects, () => Now) { RunNumber = _linkOptions.Run };
+        PeerProfile profile = new(_self, Version, run.ModelHash, run.TokenizerHash, _work.MemoryBytes, _work.Speed, Address);
+        ScheduleSettings settings = new() { StageCount = run.Config.Stages, MicrobatchCount = run.Config.Microbatches, CodeBytes = _work.Payload.ForwardBytes };
+        _core = new PeerCore(profile, _options.Join.Token, settings, new PathfinderSettings(), (ulong)_self.GetHashCode());
+        Step(core => core.HandleOrchestratorConnected(Now, _effects));
+    }
+
+    /// <summary>The version that every process of a run must share.</summary>
+    public static string Version { get; } = typeof(PeerHost).Assembly.GetName().Version?.ToString(3) ?? "0";
+
+    void OrchestratorDown()
+    {
+        _toOrchestrator = null;
+        _orchestratorIsOpen = false;
+        _core?.HandleOrchestratorLost();
+    }
+
+    void FromOrchestrator(byte[] body)
+    {
+        (OrchestratorMessage message, System.Text.Json.Nodes.JsonObject? beside) = ControlCodec.Decode<OrchestratorMessage>(body);
+        foreach ((string peer, System.Text.Json.Nodes.JsonNode? address) in beside ?? [])
+        {
+            if (PeerId.TryParse(peer, out PeerId id) && IPEndPoint.TryParse((string)address!, out IPEndPoint? found))
+            {
+                _directory[id] = found;
+            }
+        }
+
+        WasRefused |= message is OrchestratorMessage.Refused;
+        Step(core => core.HandleControl(message, Now, _effects));
+    }
+
+    void Tell(PeerMessage message, System.Text.Json.Nodes.JsonObject? beside = null)
+    {
+        if (_orchestratorIsOpen && _toOrchestrator is { } link)
+        {
+            _ = Ask(link, ControlCodec.Encode(ControlTag.FromPeer, message, beside));
+        }
+    }
+
+    /// <summary>Says something whose answer says nothing; a closed link is known by other means.</summary>
+    static async Task Ask(PeerLink link, byte[] body)
+    {
+        try
+        {
+            await link.RequestAsync(body, TimeSpan.FromSeconds(30));
+        }
+        catch (Exception error) when (error is IOException or TimeoutException)
+        {
+            // the core hears of a closed link through HandleLink and of a silent one by its own clock
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _endpoint.Dispose();
+        _work?.Dispose();
+        _events.Dispose();
+    }
+}

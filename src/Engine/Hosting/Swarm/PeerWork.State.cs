@@ -1,0 +1,395 @@
+// The state of a stage: loaded from the seed, a checkpoint or a living replica; reduced over the replicas; applied; saved.
+using System.Collections.Concurrent;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json.Nodes;
+using OrionNative.Engine.Checkpoint;
+using OrionNative.Engine.Control;
+using OrionNative.Engine.Model;
+using OrionNative.Engine.Pipeline;
+using OrionNative.Engine.Run;
+using OrionNative.Engine.Training;
+using OrionNative.Net.Framing;
+
+namespace OrionNative.Engine.Hosting.Swarm;
+
+sealed partial class PeerWork
+{
+    static readonly TimeSpan _stateWithin = TimeSpan.FromSeconds(60);
+
+    readonly ConcurrentDictionary<(PeerId From, MessageKind Kind, ulong Tag), BulkAssembly> _assemblies = new();
+    OrchestratorMessage.Reduce? _reduce;
+    TaskCompletionSource<BulkAssembly>? _awaitedState;
+    int _appliedStep = -1;
+    int _stageIndex;
+    int _admittedEpoch;
+    uint _stateSerial;
+
+    // ---- load ----
+
+    public void Load(Placement placement, Member self, int step, PeerId source)
+    {
+        Forget();
+        _appliedStep = -1;
+        _stageIndex = self.Stage;
+        _admittedEpoch = self.AdmittedEpoch;
+        StageRange range = RunSegments.Range(_run.Model, placement.Slices[self.Stage]);
+        _log($"holds stage {self.Stage} ({range}); takes the state of step {step} from {(source.IsNone ? step == 0 ? "the seed" : "the checkpoint" : source.Short)}");
+        int slots = Math.Min(_run.Config.Microbatches, placement.StageCount - self.Stage + 2) + 1;
+        OnCompute(() =>
+        {
+            if (_stage?.Range != range)
+            {
+                _stage?.Dispose();
+                _stage = new StageWorker(_run.Model, range, _run.Config, _device, slots);
+            }
+
+            _stage.Gradients.Clear();
+            _stage.ForgetActivations();
+            if (!source.IsNone)
+            {
+                return () => _ = FetchState(source, step);
+            }
+
+            string failure = LoadHere(step);
+            return () => Loaded(step, failure);
+        });
+    }
+
+    string LoadHere(int step)
+    {
+        if (step == 0)
+        {
+            _stage!.Initialize(_run.Config.Seed);
+            return "";
+        }
+
+        try
+        {
+            using CheckpointReader checkpoint = CheckpointReader.Open(_run.Directory);
+            if (checkpoint.State.Step != step)
+            {
+                return $"the newest checkpoint in {_run.Directory} is of step {checkpoint.State.Step}, asked for is {step}";
+            }
+
+            RunCheckpoint.LoadTensors(checkpoint, _stage!.State);
+            return "";
+        }
+        catch (Exception error) when (error is IOException or InvalidDataException)
+        {
+            return error.Message;
+        }
+    }
+
+    async Task FetchState(PeerId source, int step)
+    {
+        int life = _life;
+        string failure = $"{source.Short} is not connected";
+        for (int attempt = 0; attempt < 100 && life == _life; attempt++)
+        {
+            if (_links().TryGetValue(source, out PeerLink? link) && link.Connection is not null)
+            {
+                failure = await TryFetchState(link, source, step);
+                if (failure.Length == 0)
+                {
+                    break;
+                }
+            }
+
+            await Task.Delay(200);
+        }
+
+        _post(() =>
+        {
+            if (life == _life)
+            {
+                Loaded(step, failure);
+            }
+        });
+    }
+
+    async Task<string> TryFetchState(PeerLink link, PeerId source, int step)
+    {
+        uint serial = ++_stateSerial;
+        long bytes = StateBytes();
+        BulkAssembly assembly = new(bytes);
+        ulong tag = ((ulong)(uint)step << 32) | serial;
+        TaskCompletionSource<BulkAssembly> awaited = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        _awaitedState = awaited;
+        _assemblies[(source, MessageKind.Weights, tag)] = assembly;
+        try
+        {
+            byte[] ask = [(byte)ControlTag.StateAsked, .. BitConverter.GetBytes(step), .. BitConverter.GetBytes(serial)];
+            Response response = await link.RequestAsync(ask, TimeSpan.FromSeconds(10));
+            if (response.Status != 0)
+            {
+                return $"{source.Short} says: {Encoding.UTF8.GetString(response.Body)}";
+            }
+
+            await awaited.Task.WaitAsync(_stateWithin);
+            TaskCompletionSource written = new();
+            OnCompute(() =>
+            {
+                WriteState(assembly);
+                written.SetResult();
+                return null;
+            });
+            await written.Task;
+            return "";
+        }
+        catch (Exception error) when (error is IOException or TimeoutException)
+        {
+            return error.Message;
+        }
+        finally
+        {
+            _assemblies.TryRemove((source, MessageKind.Weights, tag), out _);
+            assembly.Dispose();
+        }
+    }
+
+    long StateBytes() => _stage!.State.Sum(tensor => tensor.Count * sizeof(float));
+
+    unsafe void WriteState(BulkAssembly assembly)
+    {
+        long offset = 0;
+        foreach (StateTensor tensor in _stage!.State)
+        {
+            tensor.Write(0, new ReadOnlySpan<float>(assembly.Data + offset, (int)tensor.Count));
+            offset += tensor.Count * sizeof(float);
+        }
+    }
+
+    unsafe BulkAssembly ReadState()
+    {
+        BulkAssembly copy = new(StateBytes());
+        long offset = 0;
+        foreach (StateTensor tensor in _stage!.State)
+        {
+            tensor.Read(0, new Span<float>(copy.Data + offset, (int)tensor.Count));
+            offset += tensor.Count * sizeof(float);
+        }
+
+        return copy;
+    }
+
+    void Loaded(int step, string failure)
+    {
+        _appliedStep = failure.Length == 0 ? step : -1;
+        _step(core => core.HandleLoaded(step, failure, _now(), _effects()));
+    }
+
+    /// <summary>Sends the state of the end of a step to a replica that asks; returns why not, or "".</summary>
+    public string SendState(PeerLink link, int step, uint serial)
+    {
+        if (_appliedStep != step)
+        {
+            return $"stands at step {_appliedStep}, not {step}";
+        }
+
+        OnCompute(() =>
+        {
+            BulkAssembly copy = ReadState();
+            return () => _ = Stream(link, copy, step, serial);
+        });
+        return "";
+    }
+
+    async Task Stream(PeerLink link, BulkAssembly copy, int step, uint serial)
+    {
+        MessageHeader header = new() { Run = RunNumber, Kind = MessageKind.Weights, Step = (uint)step, Stage = (ushort)_stageIndex, Attempt = (ushort)serial, Tag = ((ulong)(uint)step << 32) | serial };
+        await BulkTransfer.SendAsync(link, _pool, header, copy.Bytes, (offset, slot, size) => CopyPiece(copy, offset, slot, size));
+        copy.Dispose();
+    }
+
+    static unsafe void CopyPiece(BulkAssembly from, long offset, Slot slot, int size) =>
+        Buffer.MemoryCopy(from.Data + offset, slot.Data, (long)slot.CapacityBytes, size);
+
+    /// <summary>A piece of a transfer arrived; called on a transport's thread.</summary>
+    public void TakePiece(PeerId from, in MessageHeader header, Slot slot)
+    {
+        (PeerId, MessageKind, ulong) key = (from, header.Kind, header.Tag);
+        if (!_assemblies.TryGetValue(key, out BulkAssembly? assembly))
+        {
+            if (header.Kind != MessageKind.PseudoGradient)
+            {
+                return;
+            }
+
+            assembly = _assemblies.GetOrAdd(key, _ => new BulkAssembly(_stage?.Gradients.Bytes ?? 0));
+        }
+
+        if (!assembly.Take((int)header.Part, slot.Span((int)header.PayloadBytes)))
+        {
+            return;
+        }
+
+        if (header.Kind == MessageKind.Weights)
+        {
+            _awaitedState?.TrySetResult(assembly);
+        }
+        else
+        {
+            _post(TryFinishReduce);
+        }
+    }
+
+    // ---- reduce and apply ----
+
+    public void BeginReduce(OrchestratorMessage.Reduce reduce)
+    {
+        _reduce = reduce;
+        foreach ((PeerId From, MessageKind Kind, ulong Tag) key in _assemblies.Keys.Where(key => key.Kind == MessageKind.PseudoGradient && key.Tag < (ulong)reduce.ReduceId).ToArray())
+        {
+            if (_assemblies.TryRemove(key, out BulkAssembly? old))
+            {
+                old.Dispose();
+            }
+        }
+
+        foreach ((PeerId peer, PeerLink link) in _links())
+        {
+            SendShare(peer, link);
+        }
+
+        TryFinishReduce();
+    }
+
+    public void AbandonReduce() => (_reduce, _reducing) = (null, null);
+
+    /// <summary>A replica's link came (back): it may miss this peer's share.</summary>
+    public void LinkUp(PeerId peer, PeerLink link) => SendShare(peer, link);
+
+    void SendShare(PeerId peer, PeerLink link)
+    {
+        if ((_reduce ?? _reducing) is not { } reduce || _stage is not { } stage || !reduce.Shares.Any(share => share.Peer == _self && share.Stage == _stageIndex)
+            || !_replicas.Contains(peer) || link.Connection is null)
+        {
+            return;
+        }
+
+        MessageHeader header = new()
+        {
+            Run = RunNumber,
+            Kind = MessageKind.PseudoGradient,
+            Step = (uint)reduce.Step,
+            Stage = (ushort)_stageIndex,
+            Epoch = (uint)(reduce.ReduceId >> 32),
+            Attempt = (ushort)reduce.ReduceId,
+            Tag = (ulong)reduce.ReduceId,
+        };
+        _ = BulkTransfer.SendAsync(link, _pool, header, stage.Gradients.Bytes, (offset, slot, size) => stage.Gradients.ReadOwn(offset, slot.Span(size)));
+    }
+
+    PeerId[] _replicas = [];
+
+    /// <summary>The other holders of this stage.</summary>
+    public void Placed(Placement placement) =>
+        _replicas = placement.TryFind(_self, out Member self) ? [.. placement.Members.Where(member => member.Stage == self.Stage && member.Peer != _self).Select(member => member.Peer)] : [];
+
+    unsafe void TryFinishReduce()
+    {
+        if (_reduce is not { } reduce || _stage is not { } stage)
+        {
+            return;
+        }
+
+        List<BulkAssembly?> shares = [];
+        foreach (GradientShare share in reduce.Shares.Where(share => share.Stage == _stageIndex))
+        {
+            BulkAssembly? part = null;
+            if (share.Peer != _self && (!_assemblies.TryGetValue((share.Peer, MessageKind.PseudoGradient, (ulong)reduce.ReduceId), out part) || !part.IsWhole))
+            {
+                return;
+            }
+
+            shares.Add(part);
+        }
+
+        _reduce = null;
+        _reducing = reduce;
+        OnCompute(() =>
+        {
+            stage.Gradients.BeginReduced();
+            foreach (BulkAssembly? part in shares)
+            {
+                if (part is null)
+                {
+                    stage.Gradients.AddOwn();
+                }
+                else
+                {
+                    stage.Gradients.Add(part.Data);
+                }
+            }
+
+            double[] squares = [.. stage.Gradients.ReducedSquares()];
+            return () => _step(core => core.Schedule.HandleReduced(reduce.ReduceId, [.. squares], _effects()));
+        });
+    }
+
+    OrchestratorMessage.Reduce? _reducing;
+
+    public void Apply(int step, double scale)
+    {
+        StageWorker stage = _stage!;
+        (_reduce, _reducing) = (null, null);
+        OnCompute(() =>
+        {
+            stage.Apply(step, scale);
+            ulong hash = _run.Config.Replicas > 1 ? Hash(stage) : 0;
+            return () =>
+            {
+                _appliedStep = step;
+                _step(core => core.Schedule.HandleApplied(step, hash, _now(), _effects()));
+            };
+        });
+    }
+
+    // the first eight bytes of SHA-256 over the weights: replicas of a stage must agree after every step
+    static ulong Hash(StageWorker stage)
+    {
+        using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        float[] chunk = new float[1 << 14];
+        foreach (StateTensor tensor in stage.State.Where(tensor => tensor.IsWeight))
+        {
+            for (long start = 0; start < tensor.Count; start += chunk.Length)
+            {
+                Span<float> values = chunk.AsSpan(0, (int)Math.Min(chunk.Length, tensor.Count - start));
+                tensor.Read(start, values);
+                hash.AppendData(MemoryMarshal.AsBytes(values));
+            }
+        }
+
+        return BitConverter.ToUInt64(hash.GetHashAndReset()) | 1;
+    }
+
+    // ---- save ----
+
+    public void WriteCheckpoint(int step, Action<PeerMessage, JsonObject?> tell)
+    {
+        StageWorker stage = _stage!;
+        (int index, int epoch) = (_stageIndex, _admittedEpoch);
+        OnCompute(() =>
+        {
+            try
+            {
+                CheckpointWriter writer = new(Path.Combine(_run.Directory, "checkpoints", CheckpointStore.PartialName(step)), step);
+                JsonArray files = [];
+                foreach (IGrouping<string, StateTensor> group in stage.State.GroupBy(RunCheckpoint.GroupOf))
+                {
+                    CheckpointFile file = writer.WriteGroup(new TensorGroup(group.Key, [.. group.Select(RunCheckpoint.Source)]));
+                    files.Add(new JsonObject { ["name"] = file.Name, ["bytes"] = file.Bytes, ["sha256"] = file.Sha256 });
+                }
+
+                return () => tell(new PeerMessage.CheckpointWritten(epoch, step, index), new JsonObject { ["files"] = files });
+            }
+            catch (IOException error)
+            {
+                _log(error.Message);
+                return null;
+            }
+        });
+    }
+}

@@ -1,0 +1,245 @@
+// A peer's work: one compute thread that owns the stage, the kept codes, and the page-locked slots that payloads arrive in
+// and leave from. Everything the compute thread finishes is posted back to the peer's loop.
+using System.Collections.Concurrent;
+using System.Globalization;
+using System.Text.Json.Nodes;
+using OrionNative.Engine.Control;
+using OrionNative.Engine.Data;
+using OrionNative.Engine.Pipeline;
+using OrionNative.Engine.Pipeline.Schedule;
+using OrionNative.Engine.Run;
+using OrionNative.Kernels;
+using OrionNative.Net.Framing;
+
+namespace OrionNative.Engine.Hosting.Swarm;
+
+[System.Diagnostics.CodeAnalysis.SuppressMessage("Usage", "CA2213", Justification = "the pool's memory must outlive every transport that may still read it: it goes with the process")]
+sealed partial class PeerWork : IDisposable
+{
+    const int GrantsPerLane = 6;
+    const int BulkGrants = 4;
+    const int LinksMax = 24;
+
+    readonly RunDescription _run;
+    readonly PeerId _self;
+    readonly Action<Action> _post;
+    readonly Func<Dictionary<PeerId, PeerLink>> _links;
+    readonly Action<Action<PeerCore>> _step;
+    readonly Func<PeerEffects> _effects;
+    readonly Func<Instant> _now;
+    readonly Action<string> _log;
+    readonly IDevice _device;
+    readonly PinnedPool _pool;
+    readonly BlockingCollection<Action> _queue = new(new ConcurrentQueue<Action>());
+    readonly Thread _thread;
+    readonly TokenDataset? _data;
+    readonly DatasetBatches? _batches;
+    readonly int[] _inputs;
+    readonly int[] _targets;
+    StageWorker? _stage;
+    long _busyTicks;
+    uint _sendSerial;
+    int _life;
+
+    public PeerWork(
+        RunDescription run, PeerHostOptions options, PeerId self, Action<Action> post, Func<Dictionary<PeerId, PeerLink>> links,
+        Action<Action<PeerCore>> step, Func<PeerEffects> effects, Func<Instant> now)
+    {
+        (_run, _self, _post, _links, _step, _effects, _now, _log) = (run, self, post, links, step, effects, now, options.Log);
+        Payload = CodePayload.Of(run.Model, run.Config);
+        _device = Devices.Open(options.Device, options.Threads);
+        int codeSlots = (LinksMax * GrantsPerLane) + (8 * run.Config.Microbatches);
+        _pool = new PinnedPool(new SlotClass((nuint)Payload.ForwardBytes, codeSlots), new SlotClass(BulkTransfer.PieceBytes, LinksMax * BulkGrants));
+        ITokenizer tokenizer = ResolvedRun.LoadTokenizer(run.Config.Tokenizer);
+        _data = DataPreparer.Open(run.Config.Data, tokenizer, TrainingRun.CacheFolder, run.Config.Field);
+        _batches = new DatasetBatches(new TokenWindows(_data, run.Config.Sequence), run.Config);
+        _inputs = new int[Payload.Rows];
+        _targets = new int[Payload.Rows];
+        _thread = new Thread(Compute) { IsBackground = true, Name = "orion compute" };
+        _thread.Start();
+    }
+
+    public CodePayload Payload { get; }
+
+    public KeptCodes Kept { get; } = new();
+
+    /// <summary>Memory that this machine offers for a stage.</summary>
+    public long MemoryBytes { get; } = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+
+    /// <summary>Relative speed: measured FMA rate of the threads that compute here, GFLOP/s.</summary>
+    public double Speed { get; } = 1;
+
+    void Compute()
+    {
+        foreach (Action work in _queue.GetConsumingEnumerable())
+        {
+            long began = TimeProvider.System.GetTimestamp();
+            work();
+            Interlocked.Add(ref _busyTicks, TimeProvider.System.GetElapsedTime(began).Ticks);
+        }
+    }
+
+    /// <summary>What goes with a heartbeat: bytes at the sockets, compute time.</summary>
+    public JsonObject Figures(IEnumerable<PeerLink> links)
+    {
+        long sent = 0, received = 0;
+        foreach (PeerLink link in links)
+        {
+            TransportStatistics transport = link.Statistics.Transport;
+            sent += transport.SentBytes;
+            received += transport.ReceivedBytes;
+        }
+
+        return new JsonObject { ["sent"] = sent, ["received"] = received, ["busySeconds"] = Interlocked.Read(ref _busyTicks) / 1e7 };
+    }
+
+    /// <summary>Runs work on the compute thread; what it returns runs on the loop, unless the state was given up meanwhile.</summary>
+    void OnCompute(Func<Action?> work)
+    {
+        int life = _life;
+        _queue.Add(() =>
+        {
+            if (life != _life)
+            {
+                return;
+            }
+
+            if (work() is { } done)
+            {
+                _post(() =>
+                {
+                    if (life == _life)
+                    {
+                        done();
+                    }
+                });
+            }
+        });
+    }
+
+    public unsafe void Compute(PeerEffect effect)
+    {
+        (ComputeKind kind, int step, int microbatch) = (effect.Compute, effect.Step, effect.Microbatch);
+        KeptMicrobatch kept = Kept.Of(step, microbatch);
+        StageWorker stage = _stage!;
+        kept.Output ??= NeedsOutput(stage) ? new HeldSlot(Rent(Payload.ForwardBytes)) : null;
+        kept.InputGradient ??= kind != ComputeKind.Forward && !stage.Range.HasEmbedding ? new HeldSlot(Rent(Payload.CodeBytes)) : null;
+        HeldSlot? input = kept.Input, output = kept.Output, outputGradient = kept.OutputGradient, inputGradient = kept.InputGradient;
+        OnCompute(() =>
+        {
+            if (stage.Range.HasEmbedding && kind != ComputeKind.Backward)
+            {
+                _batches!.Fill(step - 1, microbatch, _inputs, _targets);
+                Payload.WriteIds(_inputs, _targets, output!.Slot.Span(Payload.ForwardBytes)[Payload.CodeBytes..]);
+            }
+
+            byte* from = input is null ? null : input.Slot.Data;
+            byte* to = output is null ? null : output.Slot.Data;
+            double loss = 0;
+            if (kind != ComputeKind.Backward)
+            {
+                stage.Forward(microbatch, from, to);
+            }
+
+            if (kind != ComputeKind.Forward)
+            {
+                loss = stage.Backward(
+                    microbatch, from, to, outputGradient is null ? null : outputGradient.Slot.Data, inputGradient is null ? null : inputGradient.Slot.Data);
+            }
+
+            return () => _step(core => core.Schedule.HandleComputed(kind, step, microbatch, loss, _now(), _effects()));
+        });
+    }
+
+    static bool NeedsOutput(StageWorker stage) => !stage.Range.HasHead || stage.Range.HasEmbedding;
+
+    Slot Rent(int bytes) =>
+        _pool.TryRent((nuint)bytes, out Slot slot) ? slot
+            : throw new InvalidOperationException(string.Create(CultureInfo.InvariantCulture, $"no slot of {bytes} bytes is free: the schedule keeps more codes than {_run.Config.Microbatches} microbatches need"));
+
+    public void ResetGradients()
+    {
+        StageWorker? stage = _stage;
+        OnCompute(() =>
+        {
+            stage?.Gradients.Clear();
+            return null;
+        });
+    }
+
+    public void ReleaseStep(int step) => Kept.Release(step);
+
+    /// <summary>Gives up the state; work under way ends unheard.</summary>
+    public void Forget()
+    {
+        _life++;
+        Kept.Clear();
+        AbandonReduce();
+    }
+
+    // ---- payloads on links ----
+
+    public MessageHeader HeaderOf(in WorkMessage message)
+    {
+        bool isForward = message.Kind == WorkKind.Forward;
+        return new MessageHeader
+        {
+            Run = RunNumber,
+            Epoch = (uint)message.Work.Epoch,
+            Step = (uint)message.Work.Step,
+            Microbatch = (uint)message.Work.Microbatch,
+            Part = ++_sendSerial,
+            Stage = (ushort)message.Work.Stage,
+            Attempt = (ushort)message.Work.Attempt,
+            Kind = isForward ? MessageKind.Code : MessageKind.CodeGradient,
+            PayloadBytes = (ulong)(isForward ? Payload.ForwardBytes : Payload.CodeBytes),
+        };
+    }
+
+    /// <summary>The run's number in message headers.</summary>
+    public UInt128 RunNumber { get; init; }
+
+    public static WorkMessage MessageOf(in MessageHeader header) => new(
+        header.Kind == MessageKind.Code ? WorkKind.Forward : WorkKind.Gradient,
+        new WorkId((int)header.Epoch, (int)header.Step, (int)header.Microbatch, header.Stage, header.Attempt));
+
+    /// <summary>Lengths are checked before a byte of payload is taken.</summary>
+    public Answer Admit(in MessageHeader header)
+    {
+        bool fits = header.Kind switch
+        {
+            MessageKind.Code => header.PayloadBytes == (ulong)Payload.ForwardBytes,
+            MessageKind.CodeGradient => header.PayloadBytes == (ulong)Payload.CodeBytes,
+            MessageKind.Weights or MessageKind.PseudoGradient => header.PayloadBytes <= BulkTransfer.PieceBytes,
+            _ => false,
+        };
+        return fits ? Answer.Accepted : Answer.Refused(Refusal.WrongShape);
+    }
+
+    public void GrantTo(PeerLink link)
+    {
+        for (int i = 0; i < GrantsPerLane; i++)
+        {
+            GrantOne(link, Lane.Forward);
+            GrantOne(link, Lane.Backward);
+        }
+
+        for (int i = 0; i < BulkGrants; i++)
+        {
+            link.Grant(Rent(BulkTransfer.PieceBytes), Lane.Bulk);
+        }
+    }
+
+    public void GrantOne(PeerLink link, Lane lane) => link.Grant(Rent(Payload.ForwardBytes), lane);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _queue.CompleteAdding();
+        _thread.Join();
+        _queue.Dispose();
+        _stage?.Dispose();
+        _data?.Dispose();
+        _device.Dispose();
+    }
+}

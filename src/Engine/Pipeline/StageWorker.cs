@@ -1,0 +1,162 @@
+// One peer's stage at work: weights, optimizer state, activations of the microbatches in flight, and the gradient sum.
+// It computes on memory that others hand to it (page-locked slots with payloads) and knows no network and no schedule.
+// Forward, backward and replay of a microbatch give the bits that the same stage gives in a single process.
+// Not thread-safe: one thread drives it.
+using OrionNative.Engine.Model;
+using OrionNative.Engine.Run;
+using OrionNative.Engine.Training;
+using OrionNative.Kernels;
+
+namespace OrionNative.Engine.Pipeline;
+
+/// <summary>A stage in training on one device.</summary>
+sealed unsafe class StageWorker : IDisposable
+{
+    readonly RunConfig _run;
+    readonly CodePayload _payload;
+    readonly ParameterSet _parameters;
+    readonly Optimizer _optimizer;
+    readonly StageModel _stage;
+    readonly LearningRateSchedule _schedule;
+    readonly int[] _inputs;
+    readonly int[] _targets;
+    readonly int[] _microbatchInSlot;
+    readonly float _gradientScale;
+    int _nextVictim;
+
+    /// <summary>Plans and allocates; weights are zero until <see cref="Initialize"/> or a load.</summary>
+    public StageWorker(ModelConfig model, StageRange range, RunConfig run, IDevice device, int slots)
+    {
+        (Model, Range, _run) = (model, range, run);
+        _payload = CodePayload.Of(model, run);
+        _parameters = new ParameterSet(model, range, device, gradients: true);
+        _optimizer = new Optimizer(_parameters, run);
+        _stage = new StageModel(_parameters, new StageOptions(run.MicrobatchSize, run.Sequence, slots, run.Recompute));
+        _schedule = LearningRateSchedule.Of(run);
+        _inputs = new int[_payload.Rows];
+        _targets = new int[_payload.Rows];
+        _microbatchInSlot = new int[slots];
+        Array.Fill(_microbatchInSlot, -1);
+        _gradientScale = 1f / ((long)run.Microbatches * _payload.Rows);
+        Gradients = new GradientSum(_parameters);
+    }
+
+    /// <summary>The model that this is a stage of.</summary>
+    public ModelConfig Model { get; }
+
+    /// <summary>The stage's blocks.</summary>
+    public StageRange Range { get; }
+
+    /// <summary>The gradient sum of the open step.</summary>
+    public GradientSum Gradients { get; }
+
+    /// <summary>Weights and optimizer state, by name.</summary>
+    public IEnumerable<StateTensor> State => StateTensor.All(_parameters, _optimizer);
+
+    /// <summary>Weights as the run's seed gives them, the optimizer at rest.</summary>
+    public void Initialize(long seed)
+    {
+        _parameters.Initialize(seed);
+        foreach (OptimizerState state in _optimizer.State)
+        {
+            _parameters.Device.Ops.Zero(state.First);
+            if (!state.IsMuon)
+            {
+                _parameters.Device.Ops.Zero(state.Second);
+            }
+        }
+
+        ForgetActivations();
+    }
+
+    /// <summary>From the payload that came in (null in the first stage, whose ids lie behind output) to the payload that goes
+    /// out (null in the last stage).</summary>
+    public void Forward(int microbatch, byte* input, byte* output)
+    {
+        int slot = SlotFor(microbatch);
+        byte* ids = (input != null ? input : output) + _payload.CodeBytes;
+        _payload.ReadIds(new ReadOnlySpan<byte>(ids, _payload.IdsBytes), Model.Vocabulary, _inputs, _targets);
+        _stage.Begin(slot, _inputs, _targets, _payload.Tokens);
+        IOps ops = _parameters.Device.Ops;
+        if (!Range.HasEmbedding)
+        {
+            ops.CodeUnpack((nint)input, _payload.Format, _stage.CodeIn(slot));
+        }
+
+        _stage.Forward(slot);
+        if (!Range.HasHead)
+        {
+            ops.CodePack(_stage.CodeOut(slot), _payload.Format, (nint)output);
+            if (input != null)
+            {
+                Buffer.MemoryCopy(ids, output + _payload.CodeBytes, _payload.IdsBytes, _payload.IdsBytes);
+            }
+        }
+    }
+
+    /// <summary>Adds the microbatch to the gradient sum: from the code gradient that came back (null in the last stage) to the
+    /// one that goes back (null in the first). Activations that are gone are made again from input. Returns the mean loss of
+    /// the microbatch in the last stage, else 0.</summary>
+    public double Backward(int microbatch, byte* input, byte* output, byte* outputGradient, byte* inputGradient)
+    {
+        int slot = Array.IndexOf(_microbatchInSlot, microbatch);
+        if (slot < 0)
+        {
+            Forward(microbatch, input, output);
+            slot = Array.IndexOf(_microbatchInSlot, microbatch);
+        }
+
+        IOps ops = _parameters.Device.Ops;
+        if (!Range.HasHead)
+        {
+            ops.CodeUnpack((nint)outputGradient, _payload.Format, _stage.CodeOutGradient(slot));
+        }
+
+        _stage.Backward(slot, _gradientScale);
+        _microbatchInSlot[slot] = -1;
+        if (!Range.HasEmbedding)
+        {
+            ops.CodePack(_stage.CodeInGradient(slot), _payload.Format, (nint)inputGradient);
+        }
+
+        return Range.HasHead ? _stage.LossSum(slot) / _payload.Rows : 0;
+    }
+
+    /// <summary>The optimizer step on the reduced gradient; afterwards the sum is zero.</summary>
+    /// <param name="step">Counted from 1.</param>
+    /// <param name="scale">Factor on the gradient: the clip.</param>
+    public void Apply(int step, double scale)
+    {
+        Gradients.TakeReduced();
+        _optimizer.Step(step, _schedule.At(step - 1), scale);
+        Gradients.Clear();
+        ForgetActivations();
+    }
+
+    /// <summary>No activations are kept: the weights changed, or the step is over.</summary>
+    public void ForgetActivations() => Array.Fill(_microbatchInSlot, -1);
+
+    int SlotFor(int microbatch)
+    {
+        int slot = Array.IndexOf(_microbatchInSlot, microbatch);
+        slot = slot >= 0 ? slot : Array.IndexOf(_microbatchInSlot, -1);
+        if (slot < 0)
+        {
+            // work that was taken away leaves its activations behind; whoever is overwritten is recomputed if it comes back
+            slot = _nextVictim;
+            _nextVictim = (_nextVictim + 1) % _microbatchInSlot.Length;
+        }
+
+        _microbatchInSlot[slot] = microbatch;
+        return slot;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Gradients.Dispose();
+        _stage.Dispose();
+        _optimizer.Dispose();
+        _parameters.Dispose();
+    }
+}

@@ -1,0 +1,86 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text.Json.Nodes;
+using OrionNative.EndToEnd.Tests.Support;
+
+namespace OrionNative.EndToEnd.Tests;
+
+public sealed class SwarmTests : IDisposable
+{
+    readonly TemporaryFolder _folder = new();
+
+    public SwarmTests()
+    {
+        _folder.File("text.txt", string.Concat(Enumerable.Range(0, 3000).Select(i => $"line {i % 97}: the quick brown fox jumps over dog {i % 13}.\n")));
+        if (!System.Runtime.InteropServices.NativeLibrary.TryLoad("libngtcp2.so.16", out _))
+        {
+            Assert.Skip("libngtcp2.so.16 is not on this machine; run this through ./orion test, which fetches it");
+        }
+    }
+
+    static int Steps => Environment.GetEnvironmentVariable("ORION_LONG") == "1" ? 50 : 6;
+
+    static string Small => $"--data text.txt --sequence 32 --microbatch-size 2 --microbatches 4 --seed 7 --lr 3e-3 --steps {Steps}";
+
+    EngineResult Train(string line) => EngineProcess.Run(_folder.Path, $"train {Small} {line}".Split(' '));
+
+    [Fact]
+    public void Stages_InProcessesOverQuic_EqualTheSingleProcessToTheBit()
+    {
+        Train("--boundary none --wire fp32 --out one").Succeeded();
+        foreach (int stages in (int[])[2, 3, 4])
+        {
+            Train($"--boundary none --wire fp32 --stages {stages} --out s{stages}").Succeeded();
+            Assert.Equal(Losses("one"), Losses($"s{stages}"));
+            Assert.Equal(WeightHashes("one"), WeightHashes($"s{stages}"));
+        }
+    }
+
+    [Fact]
+    public void Replicas_AtSyncEveryStep_EqualTheSingleProcessToRounding()
+    {
+        Train("--boundary none --wire fp32 --out one").Succeeded();
+        Train("--boundary none --wire fp32 --stages 2 --replicas 2 --out two").Succeeded();
+        double[] one = [.. Losses("one").Select(Parse)], two = [.. Losses("two").Select(Parse)];
+        Assert.Equal(one.Length, two.Length);
+        Assert.All(one.Zip(two), pair => Assert.InRange(Math.Abs(pair.First - pair.Second), 0, 1e-5 * pair.First));
+    }
+
+    [Fact]
+    public void Peer_KilledWhileTraining_LosesNoStepAndNoMicrobatch()
+    {
+        string line = $"train --data text.txt --sequence 32 --microbatch-size 2 --microbatches 4 --seed 7 --steps 60 --stages 2 --replicas 2 --out run";
+        using Process process = EngineProcess.Start(_folder.Path, line.Split(' '));
+        while (process.StandardOutput.ReadLine() is { } text && !text.StartsWith("step      3", StringComparison.Ordinal))
+        {
+        }
+
+        int victim = ChildrenOf(process.Id)[1];
+        Process.GetProcessById(victim).Kill();
+        string rest = process.StandardOutput.ReadToEnd() + process.StandardError.ReadToEnd();
+        Assert.True(process.WaitForExit(TimeSpan.FromMinutes(2)));
+        Assert.True(process.ExitCode == 0, rest);
+        int[] steps = [.. Metrics("run").Select(metrics => (int)metrics["step"]!)];
+        Assert.Equal(Enumerable.Range(1, 60), steps);
+        Assert.Contains(File.ReadLines(Path.Combine(_folder.Path, "run", "events.jsonl")), text => text.Contains("PeerRemoved", StringComparison.Ordinal));
+    }
+
+    static int[] ChildrenOf(int process) =>
+        [.. File.ReadAllText($"/proc/{process}/task/{process}/children").Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(int.Parse)
+            .Concat(Directory.GetDirectories($"/proc/{process}/task").SelectMany(task => File.ReadAllText($"{task}/children").Split(' ', StringSplitOptions.RemoveEmptyEntries)).Select(int.Parse)).Distinct()];
+
+    IEnumerable<JsonObject> Metrics(string run) =>
+        File.ReadLines(Path.Combine(_folder.Path, run, "metrics.jsonl")).Select(line => JsonNode.Parse(line)!.AsObject());
+
+    string[] Losses(string run) => [.. Metrics(run).Select(line => ((double)line["loss"]!).ToString("R", CultureInfo.InvariantCulture))];
+
+    static double Parse(string text) => double.Parse(text, CultureInfo.InvariantCulture);
+
+    string[] WeightHashes(string run) =>
+    [
+        .. Directory.GetFiles(Path.Combine(_folder.Path, run, "checkpoints", $"step-{Steps:D8}"), "*.safetensors").Order(StringComparer.Ordinal)
+            .Select(file => $"{Path.GetFileName(file)} {Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(file)))}"),
+    ];
+
+    public void Dispose() => _folder.Dispose();
+}
