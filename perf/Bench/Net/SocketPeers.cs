@@ -29,13 +29,15 @@ sealed class SocketPeers : IDisposable
         if (!encrypted) return;
         var client = new SslStream(_out);
         var server = new SslStream(_in);
-        Task accepting = server.AuthenticateAsServerAsync(new SslServerAuthenticationOptions
+        // Synchronous on purpose: one asynchronous call would leave the socket in non-blocking mode, and every later Read and
+        // Write would pass through the socket engine and the thread pool, at a quarter of the speed.
+        Task accepting = Task.Factory.StartNew(() => server.AuthenticateAsServer(new SslServerAuthenticationOptions
         {
             EnabledSslProtocols = SslProtocols.Tls13,
             ServerCertificate = _b.Certificate,
             ClientCertificateRequired = true,
             RemoteCertificateValidationCallback = (_, certificate, _, _) => certificate is not null && Known(certificate),
-        });
+        }), TaskCreationOptions.LongRunning);
         client.AuthenticateAsClient(new SslClientAuthenticationOptions
         {
             TargetHost = "orion",
