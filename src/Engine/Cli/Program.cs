@@ -25,6 +25,7 @@ static class Program
 
     static IEnumerable<Command> Commands() =>
     [
+        QuickstartCommand.Create(),
         TrainCommand.Create(),
         EvalCommand.Create(),
         GenerateCommand.Create(),

@@ -72,12 +72,12 @@ public sealed unsafe class Slot
 
     internal void Complete() => Step(SlotState.Arriving, SlotState.Arrived);
 
-    /// <summary>The link lets go of a slot that it had granted (it closed).</summary>
+    /// <summary>The link lets go of a slot that it had granted (it closed), or that a handler refused by throwing.</summary>
     internal void Withdraw()
     {
         lock (_gate)
         {
-            if (State is not (SlotState.Granted or SlotState.Arriving)) throw Wrong(SlotState.Filling);
+            if (State is not (SlotState.Granted or SlotState.Arriving or SlotState.Arrived)) throw Wrong(SlotState.Filling);
             State = SlotState.Filling;
         }
     }

@@ -136,7 +136,7 @@ sealed class OrchestratorHost : IDisposable
         bool isStopping = false;
         while (!_isEnded)
         {
-            if (_events.TryTake(out Action? next, _tickEvery))
+            for (bool waits = true; !_isEnded && _events.TryTake(out Action? next, waits ? _tickEvery : TimeSpan.Zero); waits = false)
             {
                 next();
             }

@@ -76,7 +76,8 @@ sealed partial class PeerHost : IDisposable
         long ticked = 0;
         while (!interrupt.IsCancellationRequested && _core is not { State: PeerState.Ended })
         {
-            if (_events.TryTake(out Action? next, _tickEvery))
+            // what has arrived is heard before the clock: a pause of this process is not its neighbours' silence
+            for (bool waits = true; _events.TryTake(out Action? next, waits ? _tickEvery : TimeSpan.Zero); waits = false)
             {
                 next();
             }
@@ -226,8 +227,7 @@ sealed partial class PeerHost : IDisposable
     {
         _work = new PeerWork(run, _options, _self, Post, () => _links, Step, () => _effects, () => Now) { RunNumber = _linkOptions.Run };
         PeerProfile profile = new(_self, Version, run.ModelHash, run.TokenizerHash, _work.MemoryBytes, _work.Speed, Address);
-        ScheduleSettings settings = new() { StageCount = run.Config.Stages, MicrobatchCount = run.Config.Microbatches, CodeBytes = _work.Payload.ForwardBytes };
-        _core = new PeerCore(profile, _options.Join.Token, settings, new PathfinderSettings(), (ulong)_self.GetHashCode());
+        _core = new PeerCore(profile, _options.Join.Token, _work.Schedule, new PathfinderSettings(), (ulong)_self.GetHashCode());
         Step(core => core.HandleOrchestratorConnected(Now, _effects));
     }
 

@@ -36,7 +36,7 @@ sealed partial class PeerWork
         _admittedEpoch = self.AdmittedEpoch;
         StageRange range = RunSegments.Range(_run.Model, placement.Slices[self.Stage]);
         _log($"holds stage {self.Stage} ({range}); takes the state of step {step} from {(source.IsNone ? step == 0 ? "the seed" : "the checkpoint" : source.Short)}");
-        int slots = Math.Min(_run.Config.Microbatches, placement.StageCount - self.Stage + 2) + 1;
+        int slots = Schedule.SlotCount(self.Stage) + 1;
         OnCompute(() =>
         {
             if (_stage?.Range != range)
@@ -212,12 +212,13 @@ sealed partial class PeerWork
         (PeerId, MessageKind, ulong) key = (from, header.Kind, header.Tag);
         if (!_assemblies.TryGetValue(key, out BulkAssembly? assembly))
         {
-            if (header.Kind != MessageKind.PseudoGradient)
+            // a share may come before this peer hears of the reduction, but not before it holds the stage
+            if (header.Kind != MessageKind.PseudoGradient || header.Stage != _stageIndex || _stage is not { } stage)
             {
                 return;
             }
 
-            assembly = _assemblies.GetOrAdd(key, _ => new BulkAssembly(_stage?.Gradients.Bytes ?? 0));
+            assembly = _assemblies.GetOrAdd(key, _ => new BulkAssembly(stage.Gradients.Bytes));
         }
 
         if (!assembly.Take((int)header.Part, slot.Span((int)header.PayloadBytes)))

@@ -47,6 +47,7 @@ sealed partial class PeerWork : IDisposable
     {
         (_run, _self, _post, _links, _step, _effects, _now, _log) = (run, self, post, links, step, effects, now, options.Log);
         Payload = CodePayload.Of(run.Model, run.Config);
+        Schedule = new ScheduleSettings { StageCount = run.Config.Stages, MicrobatchCount = run.Config.Microbatches, CodeBytes = Payload.ForwardBytes };
         _device = Devices.Open(options.Device, options.Threads);
         int codeSlots = (LinksMax * GrantsPerLane) + (8 * run.Config.Microbatches);
         _pool = new PinnedPool(new SlotClass((nuint)Payload.ForwardBytes, codeSlots), new SlotClass(BulkTransfer.PieceBytes, LinksMax * BulkGrants));
@@ -62,6 +63,9 @@ sealed partial class PeerWork : IDisposable
     public CodePayload Payload { get; }
 
     public KeptCodes Kept { get; } = new();
+
+    /// <summary>Limits and patience of this peer's schedule.</summary>
+    public ScheduleSettings Schedule { get; }
 
     /// <summary>Memory that this machine offers for a stage.</summary>
     public long MemoryBytes { get; } = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
@@ -125,7 +129,18 @@ sealed partial class PeerWork : IDisposable
         kept.Output ??= NeedsOutput(stage) ? new HeldSlot(Rent(Payload.ForwardBytes)) : null;
         kept.InputGradient ??= kind != ComputeKind.Forward && !stage.Range.HasEmbedding ? new HeldSlot(Rent(Payload.CodeBytes)) : null;
         HeldSlot? input = kept.Input, output = kept.Output, outputGradient = kept.OutputGradient, inputGradient = kept.InputGradient;
-        OnCompute(() =>
+        int life = _life;
+        HeldSlot[] used = [.. new[] { input, output, outputGradient, inputGradient }.OfType<HeldSlot>()];
+        Array.ForEach(used, slot => slot.Hold());
+        // the core waits for the end of a compute even when its state was given up meanwhile; then nothing is computed
+        _queue.Add(() =>
+        {
+            double loss = life == _life ? Work() : 0;
+            Array.ForEach(used, slot => slot.Release());
+            _post(() => _step(core => core.Schedule.HandleComputed(kind, step, microbatch, loss, _now(), _effects())));
+        });
+
+        double Work()
         {
             if (stage.Range.HasEmbedding && kind != ComputeKind.Backward)
             {
@@ -135,20 +150,14 @@ sealed partial class PeerWork : IDisposable
 
             byte* from = input is null ? null : input.Slot.Data;
             byte* to = output is null ? null : output.Slot.Data;
-            double loss = 0;
             if (kind != ComputeKind.Backward)
             {
                 stage.Forward(microbatch, from, to);
             }
 
-            if (kind != ComputeKind.Forward)
-            {
-                loss = stage.Backward(
-                    microbatch, from, to, outputGradient is null ? null : outputGradient.Slot.Data, inputGradient is null ? null : inputGradient.Slot.Data);
-            }
-
-            return () => _step(core => core.Schedule.HandleComputed(kind, step, microbatch, loss, _now(), _effects()));
-        });
+            return kind == ComputeKind.Forward ? 0 : stage.Backward(
+                microbatch, from, to, outputGradient is null ? null : outputGradient.Slot.Data, inputGradient is null ? null : inputGradient.Slot.Data);
+        }
     }
 
     static bool NeedsOutput(StageWorker stage) => !stage.Range.HasHead || stage.Range.HasEmbedding;
