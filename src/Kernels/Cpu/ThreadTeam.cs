@@ -14,6 +14,7 @@ sealed unsafe class ThreadTeam : IDisposable
     const long ItemsMask = 0xFFFF_FFFF;
 
     readonly Thread[] _threads;
+    readonly ThreadPlaces _places;
     readonly long _spinTicks;
     readonly object _workers = new(), _caller = new();
     delegate*<void*, int, void> _body;
@@ -34,6 +35,7 @@ sealed unsafe class ThreadTeam : IDisposable
         // with more threads than processors, a spinning thread would keep a working one from its processor
         _spinTicks = count <= Environment.ProcessorCount ? SpinMicroseconds * Stopwatch.Frequency / 1_000_000 : 0;
         _threads = new Thread[count - 1];
+        _places = new ThreadPlaces(count <= Environment.ProcessorCount ? count - 1 : 0);
         for (int i = 0; i < _threads.Length; i++)
         {
             int member = i + 1;
@@ -74,6 +76,7 @@ sealed unsafe class ThreadTeam : IDisposable
         }
         else
         {
+            _places.Spread();
             Volatile.Write(ref _unfinished, items);
             Interlocked.Exchange(ref _ticket, (((_ticket >> 32) + 1) << 32) | (uint)items);
             if (Volatile.Read(ref _sleepingWorkers) > 0)
@@ -154,6 +157,7 @@ sealed unsafe class ThreadTeam : IDisposable
 
     void Work(int member)
     {
+        _places.Enter(member - 1);
         while (!_stop)
         {
             Drain(member);
