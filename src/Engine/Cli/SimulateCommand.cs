@@ -24,7 +24,7 @@ static class SimulateCommand
         var trace = new Option<bool>("--trace") { Description = "print everything that happens" };
         var seeds = new Option<string?>("--seeds") { Description = "A..B: simulate these seeds, each twice" };
         var json = new Option<bool>("--json") { Description = "one JSON object on standard output" };
-        var command = new Command("simulate", "run the deciding cores under virtual time and virtual faults") { benchmark, count, seed, trace, seeds, json };
+        var command = new ExampleCommand("simulate", "Run the deciding cores under virtual time and virtual faults.", "simulate --seed 18 --trace", "simulate --seeds 1..400", "simulate --benchmark routing") { benchmark, count, seed, trace, seeds, json };
         command.Validators.Add(result =>
         {
             int modes = (result.GetValue(benchmark) is null ? 0 : 1) + (result.GetValue(seed) is null ? 0 : 1) + (result.GetValue(seeds) is null ? 0 : 1);
