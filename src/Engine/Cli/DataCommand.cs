@@ -11,7 +11,7 @@ static class DataCommand
 {
     public static Command Create()
     {
-        Command command = new("data", "Prepare data.");
+        ExampleCommand command = new("data", "Prepare data.", "data prepare --data corpus.txt --tokenizer tokenizer.json --out prepared");
         command.Add(Prepare());
         return command;
     }

@@ -12,7 +12,7 @@ static class TokenizerCommand
 {
     public static Command Create()
     {
-        Command command = new("tokenizer", "Train a tokenizer.");
+        ExampleCommand command = new("tokenizer", "Train a tokenizer.", "tokenizer train --data corpus.txt --vocabulary 4096 --out tokenizer.json");
         command.Add(Train());
         return command;
     }

@@ -77,6 +77,7 @@ sealed class TrainingRun : IDisposable
         output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"model   {_config.Model}: {m.Parameters:N0} parameters, {m.Layers} blocks of width {m.Width}, vocabulary {m.Vocabulary}{Boundaries(m)}"));
         output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"data    {_data.TokenCount:N0} tokens; {_config.TokensPerStep:N0} tokens a step, {(double)_config.TokensPerStep * _config.Steps / _data.TokenCount:F2} passes in {_config.Steps} steps"));
         output.WriteLine($"device  {_device.Name}");
+        output.WriteLine($"memory  {Trainer.Plan(m, _config, _device)}; the runtime's own comes on top");
         output.WriteLine($"run     {_directory.Path}");
     }
 

@@ -4,7 +4,7 @@ namespace OrionNative.Engine.Training;
 /// <summary>The loss or the gradient norm of a step is NaN or infinite. The weights and the optimizer state are those of the
 /// step before, and everything saved is untouched.</summary>
 public sealed class NonFiniteException(long step, string quantity, double value)
-    : Exception($"step {step}: the {quantity} is {value}. The weights are still those of step {step - 1}; go on from the last checkpoint with a lower --lr, a longer --warmup, or a --clip of 1")
+    : Exception($"step {step}: the {quantity} is not finite ({value}). The weights are still those of step {step - 1}; go on from the last checkpoint with a lower --lr, a longer --warmup, or a --clip of 1")
 {
     /// <summary>The step, counted from 1, that was not applied.</summary>
     public long Step { get; } = step;

@@ -97,12 +97,15 @@ public class GoldenModelTests
         }
 
         double[] expected = golden.Doubles(optimizer == OptimizerKind.AdamW ? "losses.adamw" : "losses.muon");
+        // The first loss is one forward pass: a few roundings. After that an AdamW step has the size of the rate even where a
+        // gradient is nearly zero, so roundings turn into a few thousandths of a step there, and the loss feels that to second
+        // order: the vector paths, which round differently, lie up to 3e-5 from each other. A wrong op is off by far more.
+        double[] deviations = new double[golden.Steps];
         for (int step = 0; step < golden.Steps; step++)
         {
-            // an AdamW step has the size of the rate even where a gradient is nearly zero, so roundings of the first steps
-            // turn into a few thousandths of a step there; the loss feels that to second order
-            double loss = trainer.Step().Loss;
-            Assert.Equal(expected[step], loss, 2e-5 * expected[step]);
+            deviations[step] = Math.Abs(trainer.Step().Loss - expected[step]) / expected[step];
         }
+
+        Assert.True(deviations[0] <= 1e-6 && deviations.Max() <= 1e-4, "relative deviations by step: " + string.Join(", ", deviations.Select(deviation => deviation.ToString("0.0e+0"))));
     }
 }
