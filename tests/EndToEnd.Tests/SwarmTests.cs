@@ -37,6 +37,16 @@ public sealed class SwarmTests : IDisposable
     }
 
     [Fact]
+    public void Resume_WithAnotherNumberOfStages_ContinuesAsIfNeverStopped()
+    {
+        string line = "train --data text.txt --sequence 32 --microbatch-size 2 --microbatches 4 --seed 7 --schedule constant --warmup 0 --boundary none --wire fp32";
+        EngineProcess.Run(_folder.Path, $"{line} --steps 6 --out straight".Split(' ')).Succeeded();
+        EngineProcess.Run(_folder.Path, $"{line} --steps 4 --stages 2 --out cut".Split(' ')).Succeeded();
+        EngineProcess.Run(_folder.Path, "train --resume cut --steps 6 --stages 3".Split(' ')).Succeeded();
+        Assert.Equal(Losses("straight"), Losses("cut"));
+    }
+
+    [Fact]
     public void Replicas_AtSyncEveryStep_EqualTheSingleProcessToRounding()
     {
         Train("--boundary none --wire fp32 --out one").Succeeded();

@@ -31,7 +31,7 @@ static class JoinCommand
         {
             if (!JoinString.TryParse(parsed.GetValue(url), out JoinString? join, out string? mistake))
             {
-                throw new ConfigurationException($"the join string {mistake}");
+                throw new ConfigurationException(mistake);
             }
 
             if (!IPEndPoint.TryParse(parsed.GetRequiredValue(listen), out IPEndPoint? address))

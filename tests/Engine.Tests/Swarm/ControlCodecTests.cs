@@ -1,0 +1,79 @@
+using System.Text.Json.Nodes;
+using OrionNative.Engine.Control;
+using OrionNative.Engine.Hosting.Swarm;
+using OrionNative.Engine.Run;
+
+namespace OrionNative.Engine.Tests.Swarm;
+
+public class ControlCodecTests
+{
+    static readonly PeerId _peer = PeerId.FromNumber(3);
+
+    [Fact]
+    public void OrchestratorMessages_EncodedAndDecoded_AreTheSame()
+    {
+        Placement placement = new(4, [new StageSlice(0, 2), new StageSlice(2, 3)], [new Member(_peer, 1, 2, MemberState.Draining)]);
+        OrchestratorMessage[] messages =
+        [
+            new OrchestratorMessage.Welcome(2, placement),
+            new OrchestratorMessage.Refused(JoinRefusal.TokenExpired, "why"),
+            new OrchestratorMessage.LoadState(3, 7, PeerId.None),
+            new OrchestratorMessage.Grant(5, 2, [1, 4]),
+            new OrchestratorMessage.Rebuild(5, 1, MicrobatchSet.Of(8, 0, 7)),
+            new OrchestratorMessage.Reduce(5, 1L << 40, [new GradientShare(_peer, 1, 2, MicrobatchSet.Of(8, 3))]),
+            new OrchestratorMessage.Commit(5, 0.1 + 0.2, double.Epsilon, true),
+        ];
+        foreach (OrchestratorMessage message in messages)
+        {
+            byte[] wire = ControlCodec.Encode(ControlTag.FromOrchestrator, message, new JsonObject { ["a"] = "b" });
+            (OrchestratorMessage read, JsonObject? beside) = ControlCodec.Decode<OrchestratorMessage>(wire.AsSpan(1));
+            Assert.Equal((byte)ControlTag.FromOrchestrator, wire[0]);
+            Assert.Equal("b", (string?)beside?["a"]);
+            Assert.Equal(ControlCodec.Text(message), ControlCodec.Text(read));
+        }
+    }
+
+    [Fact]
+    public void CommitScale_ThroughTheWire_KeepsItsBits()
+    {
+        double scale = Math.BitDecrement(1.0 / 3);
+        var read = (OrchestratorMessage.Commit)ControlCodec.Decode<OrchestratorMessage>(
+            ControlCodec.Encode(ControlTag.FromOrchestrator, new OrchestratorMessage.Commit(1, scale, 2, false)).AsSpan(1)).Message;
+        Assert.Equal(BitConverter.DoubleToInt64Bits(scale), BitConverter.DoubleToInt64Bits(read.Scale));
+    }
+
+    [Fact]
+    public void NotANumber_InALoss_Survives()
+    {
+        byte[] wire = ControlCodec.Encode(ControlTag.FromPeer, new PeerMessage.Contributed(1, 0, 2, double.NaN));
+        Assert.True(double.IsNaN(((PeerMessage.Contributed)ControlCodec.Decode<PeerMessage>(wire.AsSpan(1)).Message).Loss));
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("{}")]
+    [InlineData("[1]")]
+    [InlineData("""{"kind":"Nonsense","body":{}}""")]
+    [InlineData("""{"kind":"Grant","body":{"Step":"x"}}""")]
+    public void Decode_OfGarbage_IsRefusedByName(string json) =>
+        Assert.Throws<InvalidDataException>(() => ControlCodec.Decode<OrchestratorMessage>(System.Text.Encoding.UTF8.GetBytes(json)));
+
+    [Fact]
+    public void WorkMessage_EncodedAndDecoded_IsTheSame()
+    {
+        WorkMessage message = new(WorkKind.Answer, new WorkId(1, 2, 3, 4, 5))
+        {
+            Answered = WorkKind.Forward,
+            Verdict = Verdict.Busy,
+            Reason = RefusalReason.NoSlot,
+            Queued = 6,
+            FreeSlots = 7,
+            ServiceNanoseconds = long.MaxValue,
+        };
+        byte[] wire = ControlCodec.Encode(message);
+        Assert.Equal(message, ControlCodec.DecodeWork(wire));
+        wire[1] = 200;
+        Assert.Throws<InvalidDataException>(() => ControlCodec.DecodeWork(wire));
+        Assert.Throws<InvalidDataException>(() => ControlCodec.DecodeWork(wire.AsSpan(1)));
+    }
+}
