@@ -32,7 +32,7 @@ static class EvalCommand
             CommandOutput output = new(parsed.GetValue(json));
             using Interrupt interrupt = new(output.Text, "stopping");
             using LoadedModel loaded = checkpoint.Open(parsed);
-            int length = parsed.GetValue(sequence) is > 0 and int given ? given : Math.Min(256, loaded.Model.Context);
+            int length = parsed.GetValue(sequence) is > 0 and int given ? given : Math.Min(ResolvedRun.SequenceDefault, loaded.Model.Context);
             if (length > loaded.Model.Context)
             {
                 throw new ConfigurationException($"sequence {length} is longer than the model's context {loaded.Model.Context}");

@@ -11,7 +11,9 @@ namespace OrionNative.Engine.Hosting;
 /// <param name="Tokenizer">The tokenizer that Config names.</param>
 sealed record ResolvedRun(RunConfig Config, ModelConfig Model, ITokenizer Tokenizer)
 {
-    const int SequenceDefault = 256;
+    /// <summary>Tokens of a sequence where nobody says otherwise and the context allows it.</summary>
+    public const int SequenceDefault = 256;
+
     const int CompressionDefault = 64;
 
     /// <exception cref="ConfigurationException">Names the first value that cannot be.</exception>

@@ -77,12 +77,7 @@ static class RunCheckpoint
     /// <summary>The group of a tensor: embedding, one layer, head; optimizer state beside it.</summary>
     public static string GroupOf(StateTensor tensor)
     {
-        const string layers = "model.layers.";
-        int at = tensor.Name.IndexOf(layers, StringComparison.Ordinal);
-        string group =
-            at >= 0 ? GroupNames.Layer(int.Parse(tensor.Name.AsSpan(at + layers.Length, tensor.Name.IndexOf('.', at + layers.Length) - at - layers.Length)))
-            : tensor.Name.EndsWith("model.embed_tokens.weight", StringComparison.Ordinal) ? GroupNames.Embedding
-            : GroupNames.Head;
+        string group = GroupNames.Of(tensor.ParameterName);
         return tensor.IsWeight ? group : GroupNames.OptimizerOf(group);
     }
 }

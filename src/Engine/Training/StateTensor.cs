@@ -22,6 +22,9 @@ sealed class StateTensor
     /// <summary>Unique in the run.</summary>
     public string Name { get; }
 
+    /// <summary>The weight's name, also for its optimizer state.</summary>
+    public string ParameterName => _parameter.Name;
+
     /// <summary>Rows; norm weights have one row.</summary>
     public int Rows => _parameter.Value.Rows;
 

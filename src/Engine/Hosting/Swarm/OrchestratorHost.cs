@@ -243,19 +243,7 @@ sealed class OrchestratorHost : IDisposable
         JsonObject? beside = message is OrchestratorMessage.Placed or OrchestratorMessage.Welcome
             ? new JsonObject(_addresses.Select(entry => KeyValuePair.Create(entry.Key.ToString(), (JsonNode?)entry.Value)))
             : null;
-        _ = Ask(link, ControlCodec.Encode(ControlTag.FromOrchestrator, message, beside));
-    }
-
-    static async Task Ask(PeerLink link, byte[] body)
-    {
-        try
-        {
-            await link.RequestAsync(body, TimeSpan.FromSeconds(30));
-        }
-        catch (Exception error) when (error is IOException or TimeoutException)
-        {
-            // a peer that is gone is noticed by its lease; what matters is repeated after its Hello
-        }
+        _ = link.TellAsync(ControlCodec.Encode(ControlTag.FromOrchestrator, message, beside));
     }
 
     void Received(PeerId peer, byte[] body)

@@ -73,7 +73,7 @@ sealed partial class PeerHost
         WorkMessage message = effect.Message;
         if (message.Kind is not (WorkKind.Forward or WorkKind.Gradient))
         {
-            _ = Ask(link, ControlCodec.Encode(message));
+            _ = link.TellAsync(ControlCodec.Encode(message));
             return;
         }
 

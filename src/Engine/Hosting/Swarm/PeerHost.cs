@@ -260,20 +260,7 @@ sealed partial class PeerHost : IDisposable
     {
         if (_orchestratorIsOpen && _toOrchestrator is { } link)
         {
-            _ = Ask(link, ControlCodec.Encode(ControlTag.FromPeer, message, beside));
-        }
-    }
-
-    /// <summary>Says something whose answer says nothing; a closed link is known by other means.</summary>
-    static async Task Ask(PeerLink link, byte[] body)
-    {
-        try
-        {
-            await link.RequestAsync(body, TimeSpan.FromSeconds(30));
-        }
-        catch (Exception error) when (error is IOException or TimeoutException)
-        {
-            // the core hears of a closed link through HandleLink and of a silent one by its own clock
+            _ = link.TellAsync(ControlCodec.Encode(ControlTag.FromPeer, message, beside));
         }
     }
 

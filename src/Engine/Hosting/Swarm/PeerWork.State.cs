@@ -20,6 +20,8 @@ sealed partial class PeerWork
 
     readonly ConcurrentDictionary<(PeerId From, MessageKind Kind, ulong Tag), BulkAssembly> _assemblies = new();
     OrchestratorMessage.Reduce? _reduce;
+    bool _isReduceSummed;
+    PeerId[] _replicas = [];
     TaskCompletionSource<BulkAssembly>? _awaitedState;
     int _appliedStep = -1;
     int _stageIndex;
@@ -240,7 +242,7 @@ sealed partial class PeerWork
 
     public void BeginReduce(OrchestratorMessage.Reduce reduce)
     {
-        _reduce = reduce;
+        (_reduce, _isReduceSummed) = (reduce, false);
         foreach ((PeerId From, MessageKind Kind, ulong Tag) key in _assemblies.Keys.Where(key => key.Kind == MessageKind.PseudoGradient && key.Tag < (ulong)reduce.ReduceId).ToArray())
         {
             if (_assemblies.TryRemove(key, out BulkAssembly? old))
@@ -257,14 +259,14 @@ sealed partial class PeerWork
         TryFinishReduce();
     }
 
-    public void AbandonReduce() => (_reduce, _reducing) = (null, null);
+    public void AbandonReduce() => _reduce = null;
 
     /// <summary>A replica's link came (back): it may miss this peer's share.</summary>
     public void LinkUp(PeerId peer, PeerLink link) => SendShare(peer, link);
 
     void SendShare(PeerId peer, PeerLink link)
     {
-        if ((_reduce ?? _reducing) is not { } reduce || _stage is not { } stage || !reduce.Shares.Any(share => share.Peer == _self && share.Stage == _stageIndex)
+        if (_reduce is not { } reduce || _stage is not { } stage || !reduce.Shares.Any(share => share.Peer == _self && share.Stage == _stageIndex)
             || !_replicas.Contains(peer) || link.Connection is null)
         {
             return;
@@ -283,15 +285,13 @@ sealed partial class PeerWork
         _ = BulkTransfer.SendAsync(link, _pool, header, stage.Gradients.Bytes, (offset, slot, size) => stage.Gradients.ReadOwn(offset, slot.Span(size)));
     }
 
-    PeerId[] _replicas = [];
-
     /// <summary>The other holders of this stage.</summary>
     public void Placed(Placement placement) =>
         _replicas = placement.TryFind(_self, out Member self) ? [.. placement.Members.Where(member => member.Stage == self.Stage && member.Peer != _self).Select(member => member.Peer)] : [];
 
     unsafe void TryFinishReduce()
     {
-        if (_reduce is not { } reduce || _stage is not { } stage)
+        if (_reduce is not { } reduce || _isReduceSummed || _stage is not { } stage)
         {
             return;
         }
@@ -308,8 +308,7 @@ sealed partial class PeerWork
             shares.Add(part);
         }
 
-        _reduce = null;
-        _reducing = reduce;
+        _isReduceSummed = true;
         OnCompute(() =>
         {
             stage.Gradients.BeginReduced();
@@ -330,12 +329,10 @@ sealed partial class PeerWork
         });
     }
 
-    OrchestratorMessage.Reduce? _reducing;
-
     public void Apply(int step, double scale)
     {
         StageWorker stage = _stage!;
-        (_reduce, _reducing) = (null, null);
+        _reduce = null;
         OnCompute(() =>
         {
             stage.Apply(step, scale);

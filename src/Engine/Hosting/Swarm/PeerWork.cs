@@ -32,8 +32,8 @@ sealed partial class PeerWork : IDisposable
     readonly PinnedPool _pool;
     readonly BlockingCollection<Action> _queue = new(new ConcurrentQueue<Action>());
     readonly Thread _thread;
-    readonly TokenDataset? _data;
-    readonly DatasetBatches? _batches;
+    readonly TokenDataset _data;
+    readonly DatasetBatches _batches;
     readonly int[] _inputs;
     readonly int[] _targets;
     StageWorker? _stage;
@@ -70,7 +70,7 @@ sealed partial class PeerWork : IDisposable
     /// <summary>Memory that this machine offers for a stage.</summary>
     public long MemoryBytes { get; } = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
 
-    /// <summary>Relative speed: measured FMA rate of the threads that compute here, GFLOP/s.</summary>
+    /// <summary>Relative speed, for placement: every peer counts the same; nothing is measured yet.</summary>
     public double Speed { get; } = 1;
 
     void Compute()
@@ -144,7 +144,7 @@ sealed partial class PeerWork : IDisposable
         {
             if (stage.Range.HasEmbedding && kind != ComputeKind.Backward)
             {
-                _batches!.Fill(step - 1, microbatch, _inputs, _targets);
+                _batches.Fill(step - 1, microbatch, _inputs, _targets);
                 Payload.WriteIds(_inputs, _targets, output!.Slot.Span(Payload.ForwardBytes)[Payload.CodeBytes..]);
             }
 
@@ -248,7 +248,7 @@ sealed partial class PeerWork : IDisposable
         _thread.Join();
         _queue.Dispose();
         _stage?.Dispose();
-        _data?.Dispose();
+        _data.Dispose();
         _device.Dispose();
     }
 }
