@@ -72,7 +72,7 @@ static class KernelsCommand
     {
         ExampleCommand command = new("check", "Compare kernels with the double-precision oracle.", "kernels check --device softcuda:0", "kernels check --device cuda:0 --kernel rotary");
         (Option<string> device, Option<string?> kernel, Option<bool> json) = Options(command);
-        command.SetAction(parsed => OnDevice(parsed.GetValue(device)!, parsed.GetValue(kernel), new CommandOutput(parsed.GetValue(json)), size: 1, (made, name, output) =>
+        command.SetAction(parsed => OnDevice(parsed.GetValue(device)!, parsed.GetValue(kernel), new CommandOutput(parsed.GetValue(json)), size: 0, (made, name, output) =>
         {
             made.Launch();
             made.Stream.Synchronize();
@@ -152,10 +152,14 @@ static class KernelsCommand
             bool right = true;
             foreach (string name in KernelCases.Names.Where(n => only is null || n == only))
             {
-                using KernelCase made = KernelCases.Make(name, size, context, compiler, stream);
-                (JsonObject row, bool ok) = run(made, name, output);
-                rows.Add(row);
-                right &= ok;
+                for (int variant = 0, variants = 1; variant < variants; variant++)
+                {
+                    using KernelCase made = KernelCases.Make(name, variant, size, context, compiler, stream);
+                    (JsonObject row, bool ok) = run(made, name, output);
+                    rows.Add(row);
+                    right &= ok;
+                    variants = size > 0 ? 1 : made.Variants;
+                }
             }
 
             output.Result(new JsonObject { ["device"] = context.Selector, ["name"] = context.DeviceName, ["software"] = context.Libraries.IsSoftware, ["ok"] = right, ["kernels"] = rows });

@@ -79,6 +79,52 @@ __device__ __forceinline__ uint4 pack_8(const float (&f)[8]) {
     return make_uint4(pack_bf16(f[0], f[1]), pack_bf16(f[2], f[3]), pack_bf16(f[4], f[5]), pack_bf16(f[6], f[7]));
 }
 
+// Eight fp32 in two 16-byte accesses.
+__device__ __forceinline__ void load_8(const float* p, float (&f)[8]) {
+    const float4 a = *reinterpret_cast<const float4*>(p), b = *reinterpret_cast<const float4*>(p + 4);
+    f[0] = a.x, f[1] = a.y, f[2] = a.z, f[3] = a.w, f[4] = b.x, f[5] = b.y, f[6] = b.z, f[7] = b.w;
+}
+__device__ __forceinline__ void store_8(float* p, const float (&f)[8]) {
+    *reinterpret_cast<float4*>(p) = make_float4(f[0], f[1], f[2], f[3]);
+    *reinterpret_cast<float4*>(p + 4) = make_float4(f[4], f[5], f[6], f[7]);
+}
+
+// Views of any shape, stride and alignment: a thread takes eight neighbouring columns of one row, in 16-byte accesses where
+// the address allows it and they are all there, one by one elsewhere.
+__device__ __forceinline__ bool aligned_16(const void* p) { return (u64)p % 16 == 0; }
+__device__ __forceinline__ float widened(float x) { return x; }
+__device__ __forceinline__ float widened(bf16 x) { return to_float(x); }
+__device__ __forceinline__ void narrow(float x, float& to) { to = x; }
+__device__ __forceinline__ void narrow(float x, bf16& to) { to = to_bf16(x); }
+__device__ __forceinline__ void load_8(const bf16* p, float (&f)[8]) { unpack_8(load_8(p), f); }
+__device__ __forceinline__ void store_8(bf16* p, const float (&f)[8]) { store_8(p, pack_8(f)); }
+template <class T>
+__device__ __forceinline__ void load_columns(const T* p, int count, float (&f)[8]) {
+    if (count >= 8 && aligned_16(p)) {
+        load_8(p, f);
+        return;
+    }
+#pragma unroll
+    for (int j = 0; j < 8; j++) f[j] = j < count ? widened(p[j]) : 0.0f;
+}
+template <class T>
+__device__ __forceinline__ void store_columns(T* p, int count, const float (&f)[8]) {
+    if (count >= 8 && aligned_16(p)) {
+        store_8(p, f);
+        return;
+    }
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+        if (j < count) narrow(f[j], p[j]);
+}
+// The row and the first column of this thread in a launch of rows * ceil(columns/8) threads; false past the end.
+__device__ __forceinline__ bool columns_of_thread(int rows, int columns, int& row, int& column) {
+    const u32 per_row = ((u32)columns + 7) / 8, i = blockIdx.x * blockDim.x + threadIdx.x;
+    row = (int)(i / per_row);
+    column = (int)(8 * (i % per_row));
+    return row < rows;
+}
+
 // Sums and maxima over a warp; every lane gets the result, always in the same order of additions.
 __device__ __forceinline__ float warp_sum(float x) {
     for (int lanes = 16; lanes > 0; lanes /= 2) x += __shfl_xor_sync(~0u, x, lanes);

@@ -109,6 +109,64 @@ public sealed class MutationTests : IDisposable
         Caught($"attention_{kernel}_d64", expected);
     }
 
+    [Theory]
+    [InlineData("columns - c, y);\n}", "columns - c + 1, y);\n}", "past the end of allocation")]
+    [InlineData("return row < rows;", "return row <= rows;", "past the end of allocation")]
+    [InlineData("if (count >= 8 && aligned_16(p)) {\n        load_8(p, f);", "if (count >= 8) {\n        load_8(p, f);", "not a multiple of 16")]
+    public void Add_Mutated_IsCaught(string before, string after, string expected)
+    {
+        const int Rows = 3, Columns = 13;
+        Mutated("elementwise.cu", "add_fp32", before, after).Launch(_stream, 1, 256, 0,
+            Zeros<float>(Rows * Columns), Columns, Zeros<float>(Rows * Columns), Columns, Rows, Columns);
+        Caught("add_fp32", expected);
+    }
+
+    [Theory]
+    [InlineData("if (columns - c >= 8 && ((u64)from | (u64)to) % alignof(Vector) == 0)", "if (columns - c >= 8)", "not a multiple of 16")]
+    [InlineData("j < min(8, columns - c)", "j <= min(8, columns - c)", "past the end of allocation")]
+    public void Copy_Mutated_IsCaught(string before, string after, string expected)
+    {
+        const int Rows = 3, Columns = 13;
+        Mutated("elementwise.cu", "copy_16bit", before, after).Launch(_stream, 1, 256, 0,
+            Zeros<ushort>(Rows * Columns), Columns, Zeros<ushort>(Rows * Columns), Columns, Rows, Columns);
+        Caught("copy_16bit", expected);
+    }
+
+    [Fact]
+    public void SiluBackward_StrideOfTheWrongOperand_IsCaught()
+    {
+        const int Rows = 3, Columns = 8;
+        Mutated("activation.cu", "silu_backward", "dy + (size_t)row * dy_stride", "dy + (size_t)row * x_stride").Launch(_stream, 1, 256, 0,
+            Zeros<ushort>(Rows * 16), 16, Zeros<ushort>(Rows * Columns), Columns, Zeros<ushort>(Rows * Columns), Columns, Rows, Columns);
+        Caught("silu_backward", "past the end of allocation");
+    }
+
+    [Theory]
+    [InlineData("    __syncthreads();\n\n    const int pitch", "    const int pitch", "race on shared memory|never written")]
+    [InlineData("here = min(RowsOfBlock, rows - first)", "here = RowsOfBlock", "past the end of allocation")]
+    [InlineData("count == 8 && (u64)(to + p) % 8 == 0", "count == 8", "not a multiple of 8")]
+    [InlineData("stride + at - 2]", "stride + at - 1]", "past the end of allocation")]
+    public void CodePackInt8_Mutated_IsCaught(string before, string after, string expected)
+    {
+        const int Rows = 11, Columns = 7;
+        CudaDeviceVariable<ushort> code = new(_context, Rows * Columns);
+        code.CopyFrom([.. Enumerable.Repeat(Bf16.From(1), Rows * Columns)]);
+        // The wire starts one byte into its buffer, as it may in a frame.
+        Mutated("code.cu", "code_pack_int8", before, after).Launch(_stream, 2, 256, 0, code.Address, Columns, Zeros<byte>((Rows * (Columns + 2)) + 1) + 1, Rows, Columns);
+        Caught("code_pack_int8", expected);
+    }
+
+    [Theory]
+    [InlineData("partials[threadIdx.x / 32] = x;\n    __syncthreads();", "partials[threadIdx.x / 32] = x;", "never written")]
+    [InlineData("min(count, start + ChunkElements)", "start + ChunkElements", "past the end of allocation")]
+    public void Sum_Mutated_IsCaught(string before, string after, string expected)
+    {
+        const int Count = 1000;
+        CudaKernel kernel = Mutated("reduction.cu", "sum_bf16", before, after);
+        kernel.Launch(_stream, 1, 256, 0, Zeros<ushort>(Count), Zeros<double>(1), (long)Count);
+        Caught("sum_bf16", expected);
+    }
+
     CudaKernel Mutated(string source, string kernel, string before, string after)
     {
         string text = KernelSources.Read(source).Replace("#include \"ptx.cuh\"", KernelSources.Read("ptx.cuh").Replace("#pragma once", "", StringComparison.Ordinal), StringComparison.Ordinal);

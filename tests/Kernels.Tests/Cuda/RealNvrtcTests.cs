@@ -41,7 +41,7 @@ public class RealNvrtcTests
         Assert.All(kernels, kernel => Assert.Contains($"| `{kernel}` |", status, StringComparison.Ordinal));
     }
 
-    static string Root()
+    public static string Root()
     {
         string? folder = AppContext.BaseDirectory;
         while (folder is not null && !File.Exists(Path.Combine(folder, "OrionNative.sln")))

@@ -31,14 +31,6 @@ __device__ __forceinline__ float updated(const Settings& s, float w, float gradi
            s.learning_rate * (m * s.correction1) / (sqrtf(v * s.correction2) + s.epsilon);
 }
 
-__device__ __forceinline__ void load_8_floats(const float* p, float (&f)[8]) {
-    const float4 a = *reinterpret_cast<const float4*>(p), b = *reinterpret_cast<const float4*>(p + 4);
-    f[0] = a.x, f[1] = a.y, f[2] = a.z, f[3] = a.w, f[4] = b.x, f[5] = b.y, f[6] = b.z, f[7] = b.w;
-}
-__device__ __forceinline__ void store_8_floats(float* p, const float (&f)[8]) {
-    *reinterpret_cast<float4*>(p) = make_float4(f[0], f[1], f[2], f[3]);
-    *reinterpret_cast<float4*>(p + 4) = make_float4(f[4], f[5], f[6], f[7]);
-}
 __device__ __forceinline__ void load_8_halves(const u16* p, u32 (&h)[8]) {
     const uint4 v = *reinterpret_cast<const uint4*>(p);
     h[0] = v.x & 0xffffu, h[1] = v.x >> 16, h[2] = v.y & 0xffffu, h[3] = v.y >> 16;
@@ -69,14 +61,14 @@ __device__ __forceinline__ void step(u16* weight, u16* low, const float* gradien
         float g[8], mi[8], vi[8];
         load_8_halves(weight + first, h);
         if (Exact) load_8_halves(low + first, l);
-        load_8_floats(gradient + first, g);
-        load_8_floats(m + first, mi);
-        load_8_floats(v + first, vi);
+        load_8(gradient + first, g);
+        load_8(m + first, mi);
+        load_8(v + first, vi);
         for (int j = 0; j < 8; j++) update<Exact>(s, first + j, h[j], l[j], g[j], mi[j], vi[j]);
         store_8_halves(weight + first, h);
         if (Exact) store_8_halves(low + first, l);
-        store_8_floats(m + first, mi);
-        store_8_floats(v + first, vi);
+        store_8(m + first, mi);
+        store_8(v + first, vi);
         return;
     }
     for (long long i = first; i < count; i++) {

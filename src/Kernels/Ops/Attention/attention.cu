@@ -4,7 +4,7 @@
 //   attention_gradient_kv:  dv = p^T*do,  dk = ds^T*q/sqrt(D),  ds = p*(do*v^T - delta);  one block owns 64 keys and walks the queries of
 //     all heads of its group, so the sums stay in registers: no atomics, no zeroing, one order, the same bits every time
 //   attention_gradient_q:   dq = ds*k/sqrt(D);  one block owns 64 queries and walks the keys (p is computed a second time: 7/5 of the FLOP)
-// Shapes   qkv, grad_qkv [B*T,(H+2G)*D], output, grad_output [B*T,H*D] bf16; logsumexp, delta [B*H,T] fp32; D = 64 or 128
+// Shapes   qkv, grad_qkv [B*T,(H+2G)*D], output, grad_output [B*T,H*D] bf16; logsumexp, delta [B*H,T] fp32; D = 32, 64 or 128
 // Math     causal FLOP: forward 2*B*H*T*T*D, backward 7*B*H*T*T*D here (5 without the second p): bound by the tensor cores
 // Tiles    4 warps, 16 rows each; registers and spills in docs/kernel-registers.txt; shared bytes: 2*D times the tiles' rows
 // Goal     forward 320, backward 270 TFLOP/s on an H200 at D 128, T 4096 (not measured on any card: docs/gpu-status.md)
@@ -16,10 +16,10 @@ constexpr float Log2E = 1.4426950408889634f;
 constexpr float Ln2 = 0.6931471805599453f;
 
 // A tile holds rows of D elements; 16-byte chunks are swapped within a row by an XOR with the row, so that neither ldmatrix nor
-// the copies meet bank conflicts.
+// the copies meet bank conflicts. At D 32 two rows share the 128 bytes of all banks, and a row has four chunks.
 template <int D>
 __device__ __forceinline__ u32 tile_address(u32 tile, int row, int chunk) {
-    return tile + row * (2 * D) + ((chunk ^ (row & 7)) << 4);
+    return tile + row * (2 * D) + ((chunk ^ (D == 32 ? row / 2 & 3 : row & 7)) << 4);
 }
 
 // Copies `count` rows; those past the sequence become zeros.
@@ -315,5 +315,6 @@ __device__ __forceinline__ void gradient_q(const bf16* qkv, const bf16* grad_out
         gradient_q<D, N>(qkv, grad_output, logsumexp, delta, grad_qkv, tokens, heads, kv_heads);                                  \
     }
 
+ATTENTION_KERNELS(32, 64)
 ATTENTION_KERNELS(64, 64)
 ATTENTION_KERNELS(128, 32)

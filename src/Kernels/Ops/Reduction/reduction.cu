@@ -20,9 +20,6 @@ __device__ __forceinline__ double block_sum_double(double x) {
     return x;
 }
 
-__device__ __forceinline__ float widened(float x) { return x; }
-__device__ __forceinline__ float widened(bf16 x) { return to_float(x); }
-
 template <class T, bool Squares>
 __device__ __forceinline__ void chunk(const T* x, double* partial, long long count) {
     const long long start = (long long)blockIdx.x * ChunkElements;
@@ -44,6 +41,9 @@ extern "C" __global__ void __launch_bounds__(256) sum_of_squares_bf16(const bf16
 }
 extern "C" __global__ void __launch_bounds__(256) sum_fp32(const float* x, double* partial, long long count) {
     chunk<float, false>(x, partial, count);
+}
+extern "C" __global__ void __launch_bounds__(256) sum_bf16(const bf16* x, double* partial, long long count) {
+    chunk<bf16, false>(x, partial, count);
 }
 
 extern "C" __global__ void __launch_bounds__(256) sum_partials(const double* partial, double* result, int blocks) {
