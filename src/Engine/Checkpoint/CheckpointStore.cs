@@ -52,9 +52,21 @@ sealed class CheckpointStore
     /// checkpoint before <see cref="Commit"/>. Left-overs of interrupted saves are removed.</summary>
     public CheckpointWriter Begin(long step)
     {
-        ArgumentOutOfRangeException.ThrowIfNegative(step);
+        RemoveLeftOvers();
+        return BeginBeside(step);
+    }
+
+    /// <summary>Removes what interrupted saves left behind; nobody may be saving.</summary>
+    public void RemoveLeftOvers()
+    {
         foreach (string partial in Directory.GetDirectories(_folder, $".*{PartialMark}"))
             Directory.Delete(partial, recursive: true);
+    }
+
+    /// <summary>As <see cref="Begin"/>, while other checkpoints are still being filled.</summary>
+    public CheckpointWriter BeginBeside(long step)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(step);
         string folder = Path.Combine(_folder, $".{StepName(step)}{PartialMark}");
         try
         {
@@ -112,9 +124,6 @@ sealed class CheckpointStore
             throw new InvalidDataException($"{file} names '{name}', which is not in {folder}. Name a checkpoint folder there instead: {string.Join(", ", Names(folder))}.");
         return found;
     }
-
-    /// <summary>The folder below checkpoints/ that a step's checkpoint is made in.</summary>
-    public static string PartialName(long step) => $".{StepName(step)}{PartialMark}";
 
     static string StepName(long step) => $"step-{step:D8}";
 

@@ -15,14 +15,14 @@ static class JoinCommand
             "join orion://NODEID@host:4433/TOKEN",
             "join orion://NODEID@host:4433/TOKEN --listen 0.0.0.0:4434 --advertise 203.0.113.7:4434");
         Argument<string> url = new("url") { Description = "the join string that the run's operator gave you" };
-        Option<string> identity = new("--identity") { Description = "folder of this peer's key, made at first start", DefaultValueFactory = _ => ".orion-identity", HelpName = "directory" };
+        Option<string> state = new("--state") { Description = "folder of this peer's key and of files on their way, made at first start; it needs no other", DefaultValueFactory = _ => ".orion-peer", HelpName = "directory" };
         Option<string> listen = new("--listen") { Description = "address and port to listen on; port 0 takes a free one", DefaultValueFactory = _ => "0.0.0.0:0" };
         Option<string?> advertise = new("--advertise") { Description = "address that other peers dial, if it differs from --listen" };
         Option<string> device = new("--device") { Description = "where to compute: cpu", DefaultValueFactory = _ => "cpu" };
         Option<int> threads = new("--threads") { Description = "CPU threads; 0: every processor" };
         Option<string?> log = new("--log") { Description = "file for this peer's log instead of standard error", HelpName = "file" };
         command.Add(url);
-        foreach (Option option in (Option[])[identity, listen, advertise, device, threads, log])
+        foreach (Option option in (Option[])[state, listen, advertise, device, threads, log])
         {
             command.Add(option);
         }
@@ -41,10 +41,10 @@ static class JoinCommand
 
             using TextWriter output = parsed.GetValue(log) is { } file ? TextWriter.Synchronized(new StreamWriter(file, append: true) { AutoFlush = true }) : Console.Error;
             using Interrupt interrupt = new(output, "leaving");
-            using NodeIdentity key = NodeIdentity.LoadOrCreate(parsed.GetRequiredValue(identity));
+            using NodeIdentity key = NodeIdentity.LoadOrCreate(parsed.GetRequiredValue(state));
             output.WriteLine($"{DateTime.UtcNow:HH:mm:ss.fff} peer {key.Id.Short} joins {join}");
             using PeerHost peer = new(new PeerHostOptions(
-                join, key, address, parsed.GetValue(advertise), parsed.GetRequiredValue(device), parsed.GetValue(threads),
+                join, key, address, parsed.GetValue(advertise), parsed.GetRequiredValue(device), parsed.GetValue(threads), Path.GetFullPath(parsed.GetRequiredValue(state)),
                 text => output.WriteLine($"{DateTime.UtcNow:HH:mm:ss.fff} {text}")));
             string reason = peer.Run(interrupt.Token);
             output.WriteLine($"{DateTime.UtcNow:HH:mm:ss.fff} {reason}");

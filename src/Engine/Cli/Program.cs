@@ -33,6 +33,7 @@ static class Program
         InspectCommand.Create(),
         TokenizerCommand.Create(),
         DataCommand.Create(),
+        OrchestrateCommand.Create(),
         JoinCommand.Create(),
         DoctorCommand.Create(),
         SimulateCommand.Create(),

@@ -35,7 +35,7 @@ static class TrainCommand
         TrainingOutcome outcome = run.Config.Stages * run.Config.Replicas > 1
             ? TrainSwarm(run, resume, output, interrupt.Token)
             : TrainHere(run, resume, output, interrupt.Token);
-        Report(outcome, output);
+        Report(outcome, output, "train");
         return outcome.Interrupted ? ExitStatus.Interrupted : ExitStatus.Done;
     }
 
@@ -53,11 +53,13 @@ static class TrainCommand
         return swarm.Train(view, committed: null, interrupt);
     }
 
-    static ITrainingView View(CommandOutput output) => output.IsTerminal
+    /// <summary>A live panel on a terminal, plain lines elsewhere.</summary>
+    public static ITrainingView View(CommandOutput output) => output.IsTerminal
         ? new TerminalTrainingView(output.Text, TimeProvider.System)
         : new PlainTrainingView(output.Text, TimeProvider.System);
 
-    static void Report(TrainingOutcome outcome, CommandOutput output)
+    /// <summary>Says how a run ended and how to go on.</summary>
+    public static void Report(TrainingOutcome outcome, CommandOutput output, string command)
     {
         if (outcome.EvalLoss is { } evalLoss)
         {
@@ -66,7 +68,7 @@ static class TrainCommand
 
         output.Text.WriteLine($"checkpoint {outcome.Checkpoint}");
         output.Text.WriteLine(outcome.Interrupted
-            ? $"interrupted at step {outcome.Step}; go on with: orion-engine train --resume {outcome.Directory}"
+            ? $"interrupted at step {outcome.Step}; go on with: orion-engine {command} --resume {outcome.Directory}"
             : $"done; try: orion-engine generate --checkpoint {outcome.Directory} --prompt \"...\"");
         output.Result(new JsonObject
         {

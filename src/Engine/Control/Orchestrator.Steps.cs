@@ -15,6 +15,8 @@ sealed partial class Orchestrator
     /// <summary>Gone during the open reduction; their sums count in it, and only in it.</summary>
     readonly HashSet<PeerId> _departed = [];
     readonly SortedDictionary<int, HashSet<int>> _checkpointStages = [];
+    readonly SortedDictionary<int, (PeerId Peer, int AdmittedEpoch)> _checkpointWriters = [];
+    int _checkpointAsked;
     double _lastScale, _lastNorm;
     long _reduceId;
     int _reduceTries;
@@ -292,12 +294,15 @@ sealed partial class Orchestrator
         CommittedStep = _table.Step;
         Persist(new DurableRecord.StepCommitted(Branch, CommittedStep, _lastScale, norm, _table.Loss));
         bool isLast = CommittedStep == _settings.StepCount;
-        bool isCheckpoint = isLast || _settings.CheckpointEvery > 0 && CommittedStep % _settings.CheckpointEvery == 0;
-        var writtenBy = new HashSet<int>();
-        foreach (PeerId peer in holders)
+        bool isDue = _settings.CheckpointEvery > 0 && CommittedStep % _settings.CheckpointEvery == 0;
+        bool isCheckpoint = isLast || isDue && !IsCheckpointUnderWay();
+        if (isCheckpoint)
         {
-            SendCommit(peer, isCheckpoint && writtenBy.Add(_members[peer].Stage));
+            _checkpointWriters.Clear();
+            _checkpointAsked = CommittedStep;
         }
+        foreach (PeerId peer in holders)
+            SendCommit(peer, isCheckpoint && _checkpointWriters.TryAdd(_members[peer].Stage, (peer, _members[peer].AdmittedEpoch)));
         _reducedSums.Clear();
         _stepLasted = now - _stepBeganAt;
         _table = NewTable(CommittedStep + 1);
@@ -306,6 +311,11 @@ sealed partial class Orchestrator
         else
             BeginHandover(now);
     }
+
+    // Steps may be faster than the way up for their files: a due checkpoint is left out while the one before it still comes,
+    // else none would ever be whole. One that lost a writer comes no more.
+    bool IsCheckpointUnderWay() => _checkpointAsked > CheckpointStep
+        && _checkpointWriters.Values.All(w => _members.TryGetValue(w.Peer, out MemberInfo? member) && member.AdmittedEpoch == w.AdmittedEpoch);
 
     void SendCommit(PeerId peer, bool checkpoint) =>
         Send(peer, new OrchestratorMessage.Commit(CommittedStep, _lastScale, _lastNorm, checkpoint));

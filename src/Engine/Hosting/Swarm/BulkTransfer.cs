@@ -47,16 +47,21 @@ static class BulkTransfer
 {
     public const int PieceBytes = 1 << 20;
 
+    /// <summary>Pieces on the way at once: a round trip is not waited for after each.</summary>
+    const int PiecesAhead = 4;
+
     /// <summary>Sends a whole transfer; false if the link closed or turned it away.</summary>
     /// <param name="link">To whom.</param>
     /// <param name="pool">Where slots of <see cref="PieceBytes"/> come from.</param>
     /// <param name="header">Kind, epoch, step, attempt, and the transfer's tag.</param>
-    /// <param name="bytes">Total size.</param>
+    /// <param name="bytes">Total size, at least 1.</param>
     /// <param name="read">Fills a piece from an offset.</param>
     public static async Task<bool> SendAsync(PeerLink link, PinnedPool pool, MessageHeader header, long bytes, Action<long, Slot, int> read)
     {
         int pieces = (int)((bytes + PieceBytes - 1) / PieceBytes);
-        for (int piece = 0; piece < pieces; piece++)
+        Queue<Task<bool>> sending = new();
+        bool isTaken = true;
+        for (int piece = 0; piece < pieces && isTaken; piece++)
         {
             Slot slot;
             while (!pool.TryRent(PieceBytes, out slot))
@@ -67,14 +72,22 @@ static class BulkTransfer
             long offset = (long)piece * PieceBytes;
             int size = (int)Math.Min(PieceBytes, bytes - offset);
             read(offset, slot, size);
-            Answer answer = await link.SendAsync(header with { Part = (uint)piece, Microbatch = (uint)pieces, PayloadBytes = (ulong)size }, slot);
-            pool.Return(slot);
-            if (answer.Kind is not (AnswerKind.Accepted or AnswerKind.Duplicate))
-            {
-                return false;
-            }
+            sending.Enqueue(SendPiece(link, header with { Part = (uint)piece, Microbatch = (uint)pieces, PayloadBytes = (ulong)size }, slot));
+            isTaken = sending.Count < PiecesAhead || await sending.Dequeue();
         }
 
-        return true;
+        foreach (Task<bool> last in sending)
+        {
+            isTaken &= await last;
+        }
+
+        return isTaken;
+    }
+
+    static async Task<bool> SendPiece(PeerLink link, MessageHeader header, Slot slot)
+    {
+        Answer answer = await link.SendAsync(header, slot);
+        slot.Pool.Return(slot);
+        return answer.Kind is AnswerKind.Accepted or AnswerKind.Duplicate;
     }
 }

@@ -26,6 +26,15 @@ enum ControlTag : byte
 
     /// <summary>A replica asks another for the state of a step.</summary>
     StateAsked = 5,
+
+    /// <summary>Ids of a granted microbatch, to a holder of stage 0: a <see cref="TokenPiece"/>.</summary>
+    Tokens = 6,
+
+    /// <summary>A <see cref="Swarm.FileAsked"/> to the orchestrator; status 0: it is on its way.</summary>
+    FileAsked = 7,
+
+    /// <summary>A <see cref="Swarm.FileOffered"/> to the orchestrator; status 0: send it.</summary>
+    FileOffered = 8,
 }
 
 static class ControlCodec

@@ -35,8 +35,8 @@ sealed class KeptMicrobatch
 
     public HeldSlot? InputGradient { get => _inputGradient; set => Set(ref _inputGradient, value); }
 
-    /// <summary>Mean loss, in the last stage.</summary>
-    public double Loss { get; set; }
+    /// <summary>Bytes of the ids that the orchestrator has sent, in the first stage; they lie behind the output's code.</summary>
+    public int IdsBytes { get; set; }
 
     static void Set(ref HeldSlot? place, HeldSlot? value)
     {

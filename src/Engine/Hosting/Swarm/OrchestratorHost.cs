@@ -1,6 +1,5 @@
 // The orchestrator as a process: links of peers, the clock and the store become events for one Orchestrator core, whose
-// effects are performed in order: a record is durable before anything after it is said. Checkpoints are made whole here:
-// the stages write their files into one folder, and the manifest and the name come last.
+// effects are performed in order: a record is durable before anything after it is said.
 using System.Collections.Concurrent;
 using System.Net;
 using System.Security.Cryptography;
@@ -22,7 +21,7 @@ sealed record CommittedStep(int Step, double Loss, double GradientNorm, double S
 /// <summary>What a peer last told of itself.</summary>
 sealed record PeerFigures(long SentBytes, long ReceivedBytes, double BusySeconds, int Stage, DateTimeOffset At);
 
-sealed class OrchestratorHost : IDisposable
+sealed partial class OrchestratorHost : IDisposable
 {
     static readonly TimeSpan _tickEvery = TimeSpan.FromMilliseconds(200);
 
@@ -37,11 +36,8 @@ sealed class OrchestratorHost : IDisposable
     readonly Dictionary<PeerId, PeerLink> _links = [];
     readonly Dictionary<PeerId, string> _addresses = [];
     readonly ConcurrentDictionary<PeerId, PeerFigures> _figures = new();
-    readonly Dictionary<(int Step, int Stage), CheckpointFile[]> _written = [];
     readonly LinkOptions _linkOptions;
     readonly byte[] _description;
-    CheckpointWriter? _writer;
-    int _writerStep = -1;
     long _committedAt = TimeProvider.System.GetTimestamp();
     bool _isEnded;
     string _endReason = "";
@@ -58,7 +54,10 @@ sealed class OrchestratorHost : IDisposable
         (_run, _directory, _identity) = (run, directory, identity);
         _checkpoints = new CheckpointStore(directory.Path, run.Config.Keep);
         _store = store;
-        RunDescription description = new(run.Config, run.Model, run.Tokenizer.Hash, directory.Path);
+        _inbox = new CheckpointInbox(_checkpoints);
+        _tokens = new TokenFeed(run);
+        _pool = new PinnedPool(new SlotClass(BulkTransfer.PieceBytes, (GrantsPerPeer * run.Config.Stages * run.Config.Replicas) + SlotsSpare));
+        RunDescription description = new(run.Config, run.Model, run.Tokenizer.Hash);
         _description = description.Encode();
         ControlSettings settings = Settings(description);
         List<DurableRecord> records = [.. _store.ReadAll().Select(text => ControlCodec.Decode<DurableRecord>(Encoding.UTF8.GetBytes(text)).Message)];
@@ -187,7 +186,8 @@ sealed class OrchestratorHost : IDisposable
     {
         if (record is DurableRecord.CheckpointCompleted completed)
         {
-            CommitCheckpoint(completed.Step);
+            _inbox.Commit(completed.Step, _run);
+            _whenNoted?.Invoke($"checkpoint of step {completed.Step}");
         }
 
         string text = ControlCodec.Text(record);
@@ -199,6 +199,9 @@ sealed class OrchestratorHost : IDisposable
                 double seconds = TimeProvider.System.GetElapsedTime(_committedAt).TotalSeconds;
                 _committedAt = TimeProvider.System.GetTimestamp();
                 _whenCommitted?.Invoke(new CommittedStep(step.Step, step.Loss, step.GradientNorm, seconds));
+                break;
+            case DurableRecord.RolledBack back:
+                _inbox.RollBack(back.ToStep);
                 break;
             case DurableRecord.RunEnded ended:
                 (_isEnded, _endReason) = (true, ended.Reason);
@@ -214,30 +217,16 @@ sealed class OrchestratorHost : IDisposable
         }
     }
 
-    void CommitCheckpoint(int step)
-    {
-        CheckpointFile[] files = [.. _written.Where(entry => entry.Key.Step == step).SelectMany(entry => entry.Value)];
-        CheckpointWriter writer = _writerStep == step ? _writer! : new CheckpointWriter(Path.Combine(_directory.Path, "checkpoints", CheckpointStore.PartialName(step)), step);
-        CheckpointFile tokenizer = writer.WriteFile(RunCheckpoint.TokenizerFile, _run.Tokenizer.ToJson());
-        _checkpoints.Commit(writer, RunCheckpoint.StateOf(_run, step), [.. files, tokenizer]);
-        _written.Clear();
-        _whenNoted?.Invoke($"checkpoint of step {step}");
-    }
-
     void Send(PeerId peer, OrchestratorMessage message)
     {
-        if (message is OrchestratorMessage.Commit { Checkpoint: true } or OrchestratorMessage.WriteCheckpoint)
-        {
-            int step = message is OrchestratorMessage.Commit commit ? commit.Step : ((OrchestratorMessage.WriteCheckpoint)message).Step;
-            if (_writerStep != step)
-            {
-                (_writer, _writerStep) = (_checkpoints.Begin(step), step);
-            }
-        }
-
         if (!_links.TryGetValue(peer, out PeerLink? link))
         {
             return;
+        }
+
+        if (message is OrchestratorMessage.Grant grant)
+        {
+            SendTokens(link, grant);
         }
 
         JsonObject? beside = message is OrchestratorMessage.Placed or OrchestratorMessage.Welcome
@@ -258,9 +247,11 @@ sealed class OrchestratorHost : IDisposable
                 return;
             }
         }
-        else if (message is PeerMessage.CheckpointWritten written && beside?["files"] is JsonArray files)
+        else if (message is PeerMessage.CheckpointWritten written)
         {
-            _written[(written.Step, written.Stage)] = [.. files.Select(file => new CheckpointFile((string)file!["name"]!, (long)file["bytes"]!, (string)file["sha256"]!))];
+            string[] names = [.. (beside?["files"] as JsonArray ?? []).Select(file => (string)file!)];
+            _receiver.Then(() => _events.Add(() => Written(peer, written, names)));
+            return;
         }
         else if (message is PeerMessage.Heartbeat && beside is not null)
         {
@@ -269,6 +260,19 @@ sealed class OrchestratorHost : IDisposable
         }
 
         Step(new OrchestratorEvent.Received(peer, message, DateTimeOffset.UtcNow.ToUnixTimeSeconds()));
+    }
+
+    // The files that a stage speaks of are here, if they are: their last pieces were taken before it spoke.
+    void Written(PeerId peer, PeerMessage.CheckpointWritten written, string[] names)
+    {
+        if (names.Length > 0 && _inbox.Holds(written.Step, names))
+        {
+            Step(new OrchestratorEvent.Received(peer, written, DateTimeOffset.UtcNow.ToUnixTimeSeconds()));
+        }
+        else
+        {
+            _whenNoted?.Invoke($"{peer.Short} says that stage {written.Stage} of the checkpoint of step {written.Step} is here, but it is not whole");
+        }
     }
 
     sealed class Handler(OrchestratorHost host) : ILinkHandler
@@ -281,9 +285,16 @@ sealed class OrchestratorHost : IDisposable
             host._events.Add(() => host._links[_peer] = link);
         }
 
-        public Answer Admit(PeerLink link, in MessageHeader header) => Answer.Refused(Refusal.Unexpected);
+        bool _isGranted;
 
-        public Answer Deliver(PeerLink link, in MessageHeader header, Slot slot, ulong id) => Answer.Refused(Refusal.Unexpected);
+        public Answer Admit(PeerLink link, in MessageHeader header) =>
+            header.Kind == MessageKind.Checkpoint && header.PayloadBytes <= BulkTransfer.PieceBytes ? Answer.Accepted : Answer.Refused(Refusal.Unexpected);
+
+        public Answer Deliver(PeerLink link, in MessageHeader header, Slot slot, ulong id)
+        {
+            host._receiver.Take(link, _peer, header, slot);
+            return Answer.Accepted;
+        }
 
         public void Requested(PeerLink link, ulong id, ReadOnlySpan<byte> body)
         {
@@ -297,6 +308,14 @@ sealed class OrchestratorHost : IDisposable
                     link.Respond(id, 0, []);
                     host._events.Add(() => host.Received(_peer, copy));
                     break;
+                case ControlTag.FileAsked:
+                    FileAsked asked = FileAsked.Decode(body);
+                    _ = Task.Run(() => host.SendFile(link, id, asked));
+                    break;
+                case ControlTag.FileOffered:
+                    FileOffered offer = FileOffered.Decode(body);
+                    host._events.Add(() => host.TakeOffer(link, id, _peer, offer, ref _isGranted));
+                    break;
                 default:
                     link.Close($"peer {_peer.Short} asked something ({body.Length} bytes) that it may not");
                     break;
@@ -308,6 +327,7 @@ sealed class OrchestratorHost : IDisposable
             if (host._links.TryGetValue(_peer, out PeerLink? known) && known == link)
             {
                 host._links.Remove(_peer);
+                host._receiver.Abandon(_peer);
                 host.Step(new OrchestratorEvent.Disconnected(_peer));
             }
         });
@@ -317,6 +337,9 @@ sealed class OrchestratorHost : IDisposable
     public void Dispose()
     {
         _endpoint.Dispose();
+        _receiver.Dispose();
+        _pool.Dispose();
+        _tokens.Dispose();
         _store.Dispose();
         _events.Dispose();
     }

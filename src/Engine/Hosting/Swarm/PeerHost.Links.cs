@@ -18,7 +18,7 @@ sealed partial class PeerHost
         }
 
         public Answer Admit(PeerLink link, in MessageHeader header) =>
-            isOrchestrator || host._work is not { } work ? Answer.Refused(Refusal.Unexpected) : work.Admit(header);
+            host._work is not { } work || isOrchestrator != (header.Kind == MessageKind.Checkpoint) ? Answer.Refused(Refusal.Unexpected) : work.Admit(header);
 
         public Answer Deliver(PeerLink link, in MessageHeader header, Slot slot, ulong id)
         {
@@ -26,6 +26,12 @@ sealed partial class PeerHost
             if (header.Kind is MessageKind.Code or MessageKind.CodeGradient)
             {
                 host.Post(() => host.Delivered(link, _peer, copy, slot));
+                return Answer.Accepted;
+            }
+
+            if (isOrchestrator)
+            {
+                host._work!.TakeFilePiece(link, copy, slot);
                 return Answer.Accepted;
             }
 
@@ -42,6 +48,12 @@ sealed partial class PeerHost
             {
                 link.Respond(id, 0, []);
                 host.Post(() => host.FromOrchestrator(copy[1..]));
+            }
+            else if (isOrchestrator && tag == ControlTag.Tokens)
+            {
+                link.Respond(id, 0, []);
+                (TokenPiece piece, byte[] ids) = TokenFeed.Decode(copy);
+                host.Post(() => host._work?.TakeIds(piece, ids));
             }
             else if (!isOrchestrator && tag == ControlTag.Work && copy.Length == ControlCodec.WorkBytes)
             {

@@ -21,8 +21,9 @@ namespace OrionNative.Engine.Hosting.Swarm;
 /// <param name="Advertise">The address that other peers dial, or null for the bound one.</param>
 /// <param name="Device">Device selector.</param>
 /// <param name="Threads">CPU threads.</param>
+/// <param name="StateDirectory">The only folder that this peer reads and writes.</param>
 sealed record PeerHostOptions(
-    JoinString Join, NodeIdentity Identity, IPEndPoint Listen, string? Advertise, string Device, int Threads, Action<string> Log);
+    JoinString Join, NodeIdentity Identity, IPEndPoint Listen, string? Advertise, string Device, int Threads, string StateDirectory, Action<string> Log);
 
 sealed partial class PeerHost : IDisposable
 {
@@ -200,6 +201,7 @@ sealed partial class PeerHost : IDisposable
     void OrchestratorUp()
     {
         _orchestratorIsOpen = true;
+        _work?.OrchestratorIs(_toOrchestrator);
         if (_core is not null)
         {
             Step(core => core.HandleOrchestratorConnected(Now, _effects));
@@ -226,6 +228,7 @@ sealed partial class PeerHost : IDisposable
     void Begin(RunDescription run)
     {
         _work = new PeerWork(run, _options, _self, Post, () => _links, Step, () => _effects, () => Now) { RunNumber = _linkOptions.Run };
+        _work.OrchestratorIs(_toOrchestrator);
         PeerProfile profile = new(_self, Version, run.ModelHash, run.TokenizerHash, _work.MemoryBytes, _work.Speed, Address);
         _core = new PeerCore(profile, _options.Join.Token, _work.Schedule, new PathfinderSettings(), (ulong)_self.GetHashCode());
         Step(core => core.HandleOrchestratorConnected(Now, _effects));
@@ -238,6 +241,7 @@ sealed partial class PeerHost : IDisposable
     {
         _toOrchestrator = null;
         _orchestratorIsOpen = false;
+        _work?.OrchestratorIs(null);
         _core?.HandleOrchestratorLost();
     }
 

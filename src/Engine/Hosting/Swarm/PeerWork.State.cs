@@ -1,10 +1,8 @@
-// The state of a stage: loaded from the seed, a checkpoint or a living replica; reduced over the replicas; applied; saved.
+// The state of a stage: loaded from the seed, a checkpoint or a living replica; reduced over the replicas; applied.
 using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
-using System.Text.Json.Nodes;
-using OrionNative.Engine.Checkpoint;
 using OrionNative.Engine.Control;
 using OrionNative.Engine.Model;
 using OrionNative.Engine.Pipeline;
@@ -54,34 +52,14 @@ sealed partial class PeerWork
                 return () => _ = FetchState(source, step);
             }
 
-            string failure = LoadHere(step);
-            return () => Loaded(step, failure);
-        });
-    }
-
-    string LoadHere(int step)
-    {
-        if (step == 0)
-        {
-            _stage!.Initialize(_run.Config.Seed);
-            return "";
-        }
-
-        try
-        {
-            using CheckpointReader checkpoint = CheckpointReader.Open(_run.Directory);
-            if (checkpoint.State.Step != step)
+            if (step > 0)
             {
-                return $"the newest checkpoint in {_run.Directory} is of step {checkpoint.State.Step}, asked for is {step}";
+                return () => _ = LoadCheckpoint(step);
             }
 
-            RunCheckpoint.LoadTensors(checkpoint, _stage!.State);
-            return "";
-        }
-        catch (Exception error) when (error is IOException or InvalidDataException)
-        {
-            return error.Message;
-        }
+            _stage.Initialize(_run.Config.Seed);
+            return () => Loaded(step, "");
+        });
     }
 
     async Task FetchState(PeerId source, int step)
@@ -102,13 +80,7 @@ sealed partial class PeerWork
             await Task.Delay(200);
         }
 
-        _post(() =>
-        {
-            if (life == _life)
-            {
-                Loaded(step, failure);
-            }
-        });
+        PostLoaded(life, step, failure);
     }
 
     async Task<string> TryFetchState(PeerLink link, PeerId source, int step)
@@ -361,33 +333,5 @@ sealed partial class PeerWork
         }
 
         return BitConverter.ToUInt64(hash.GetHashAndReset()) | 1;
-    }
-
-    // ---- save ----
-
-    public void WriteCheckpoint(int step, Action<PeerMessage, JsonObject?> tell)
-    {
-        StageWorker stage = _stage!;
-        (int index, int epoch) = (_stageIndex, _admittedEpoch);
-        OnCompute(() =>
-        {
-            try
-            {
-                CheckpointWriter writer = new(Path.Combine(_run.Directory, "checkpoints", CheckpointStore.PartialName(step)), step);
-                JsonArray files = [];
-                foreach (IGrouping<string, StateTensor> group in stage.State.GroupBy(RunCheckpoint.GroupOf))
-                {
-                    CheckpointFile file = writer.WriteGroup(new TensorGroup(group.Key, [.. group.Select(RunCheckpoint.Source)]));
-                    files.Add(new JsonObject { ["name"] = file.Name, ["bytes"] = file.Bytes, ["sha256"] = file.Sha256 });
-                }
-
-                return () => tell(new PeerMessage.CheckpointWritten(epoch, step, index), new JsonObject { ["files"] = files });
-            }
-            catch (IOException error)
-            {
-                _log(error.Message);
-                return null;
-            }
-        });
     }
 }

@@ -4,7 +4,6 @@ using System.Collections.Concurrent;
 using System.Globalization;
 using System.Text.Json.Nodes;
 using OrionNative.Engine.Control;
-using OrionNative.Engine.Data;
 using OrionNative.Engine.Pipeline;
 using OrionNative.Engine.Pipeline.Schedule;
 using OrionNative.Engine.Run;
@@ -32,10 +31,6 @@ sealed partial class PeerWork : IDisposable
     readonly PinnedPool _pool;
     readonly BlockingCollection<Action> _queue = new(new ConcurrentQueue<Action>());
     readonly Thread _thread;
-    readonly TokenDataset _data;
-    readonly DatasetBatches _batches;
-    readonly int[] _inputs;
-    readonly int[] _targets;
     StageWorker? _stage;
     long _busyTicks;
     uint _sendSerial;
@@ -51,11 +46,7 @@ sealed partial class PeerWork : IDisposable
         _device = Devices.Open(options.Device, options.Threads);
         int codeSlots = (LinksMax * GrantsPerLane) + (8 * run.Config.Microbatches);
         _pool = new PinnedPool(new SlotClass((nuint)Payload.ForwardBytes, codeSlots), new SlotClass(BulkTransfer.PieceBytes, LinksMax * BulkGrants));
-        ITokenizer tokenizer = ResolvedRun.LoadTokenizer(run.Config.Tokenizer);
-        _data = DataPreparer.Open(run.Config.Data, tokenizer, TrainingRun.CacheFolder, run.Config.Field);
-        _batches = new DatasetBatches(new TokenWindows(_data, run.Config.Sequence), run.Config);
-        _inputs = new int[Payload.Rows];
-        _targets = new int[Payload.Rows];
+        _stateDirectory = options.StateDirectory;
         _thread = new Thread(Compute) { IsBackground = true, Name = "orion compute" };
         _thread.Start();
     }
@@ -144,8 +135,7 @@ sealed partial class PeerWork : IDisposable
         {
             if (stage.Range.HasEmbedding && kind != ComputeKind.Backward)
             {
-                _batches.Fill(step - 1, microbatch, _inputs, _targets);
-                Payload.WriteIds(_inputs, _targets, output!.Slot.Span(Payload.ForwardBytes)[Payload.CodeBytes..]);
+                RequireIds(kept, step, microbatch);
             }
 
             byte* from = input is null ? null : input.Slot.Data;
@@ -219,7 +209,7 @@ sealed partial class PeerWork : IDisposable
         {
             MessageKind.Code => header.PayloadBytes == (ulong)Payload.ForwardBytes,
             MessageKind.CodeGradient => header.PayloadBytes == (ulong)Payload.CodeBytes,
-            MessageKind.Weights or MessageKind.PseudoGradient => header.PayloadBytes <= BulkTransfer.PieceBytes,
+            MessageKind.Weights or MessageKind.PseudoGradient or MessageKind.Checkpoint => header.PayloadBytes <= BulkTransfer.PieceBytes,
             _ => false,
         };
         return fits ? Answer.Accepted : Answer.Refused(Refusal.WrongShape);
@@ -248,7 +238,7 @@ sealed partial class PeerWork : IDisposable
         _thread.Join();
         _queue.Dispose();
         _stage?.Dispose();
-        _data.Dispose();
+        _files.Dispose();
         _device.Dispose();
     }
 }

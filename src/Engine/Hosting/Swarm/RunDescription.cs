@@ -1,4 +1,5 @@
-// What a newcomer must know to take part: the resolved configuration, the model, and where checkpoints lie.
+// What a newcomer must know to take part: the resolved configuration and the model. No path in it means anything to a peer:
+// tokens, checkpoints and weights come over the wire.
 using System.Text.Json.Nodes;
 using OrionNative.Engine.Run;
 
@@ -8,8 +9,7 @@ namespace OrionNative.Engine.Hosting.Swarm;
 /// <param name="Config">Every setting.</param>
 /// <param name="Model">The model, boundaries included.</param>
 /// <param name="TokenizerHash">SHA-256 of the tokenizer.</param>
-/// <param name="Directory">The run directory, which every peer of the run must reach.</param>
-sealed record RunDescription(RunConfig Config, ModelConfig Model, string TokenizerHash, string Directory)
+sealed record RunDescription(RunConfig Config, ModelConfig Model, string TokenizerHash)
 {
     /// <summary>A fingerprint of everything that every peer must agree on.</summary>
     public string ModelHash => Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(
@@ -20,7 +20,6 @@ sealed record RunDescription(RunConfig Config, ModelConfig Model, string Tokeniz
         ["config"] = YamlFiles.WriteRun(Config),
         ["model"] = ModelConfigJson.Write(Model),
         ["tokenizer"] = TokenizerHash,
-        ["directory"] = Directory,
     }.ToJsonString());
 
     /// <exception cref="InvalidDataException">It is not a description.</exception>
@@ -29,6 +28,6 @@ sealed record RunDescription(RunConfig Config, ModelConfig Model, string Tokeniz
         JsonObject read = JsonNode.Parse(json)?.AsObject() ?? throw new InvalidDataException("the orchestrator's description of the run is empty");
         return new RunDescription(
             YamlFiles.ReadRun((string)read["config"]!, "the orchestrator's run.yaml", new RunConfig()),
-            ModelConfigJson.Read(read["model"]!.AsObject()), (string)read["tokenizer"]!, (string)read["directory"]!);
+            ModelConfigJson.Read(read["model"]!.AsObject()), (string)read["tokenizer"]!);
     }
 }

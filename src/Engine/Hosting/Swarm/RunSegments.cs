@@ -8,6 +8,7 @@ namespace OrionNative.Engine.Hosting.Swarm;
 static class RunSegments
 {
     const long BytesPerParameter = 20;   // weight, two gradients, two moments: 4 bytes each
+    const long SavedBytesPerParameter = 12;   // weight, two moments
 
     /// <summary>First blocks of the segments, and past them the number of blocks.</summary>
     public static int[] Edges(ModelConfig model) =>
@@ -19,6 +20,9 @@ static class RunSegments
         int[] edges = Edges(model);
         return new StageRange(edges[slice.FirstBlock], edges[slice.FirstBlock + slice.BlockCount], model.Layers);
     }
+
+    /// <summary>Bytes of a checkpoint's values at most.</summary>
+    public static long StateBytes(ModelConfig model) => SavedBytesPerParameter * model.Parameters;
 
     /// <summary>Cost in matrix FLOP a token and bytes of every segment, and of the ends.</summary>
     public static ModelCosts Costs(ModelConfig model)

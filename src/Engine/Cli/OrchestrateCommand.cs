@@ -1,0 +1,58 @@
+// orchestrate: the same run as train --stages, with peers that come from anywhere by `join`. The join string, which is a
+// secret, is printed once; the run begins when stages x replicas peers are here.
+using System.CommandLine;
+using System.Globalization;
+using System.Net;
+using OrionNative.Engine.Dashboard;
+using OrionNative.Engine.Hosting;
+using OrionNative.Engine.Hosting.Swarm;
+using OrionNative.Engine.Run;
+
+namespace OrionNative.Engine.Cli;
+
+static class OrchestrateCommand
+{
+    public static Command Create()
+    {
+        ExampleCommand command = new("orchestrate", "Serve a run to peers that join from other machines.",
+            "orchestrate --data book.txt --stages 4 --replicas 2 --listen 0.0.0.0:4433 --advertise 203.0.113.7",
+            "orchestrate --config run.yaml --token-uses 16 --token-hours 48",
+            "orchestrate --resume runs/0001");
+        RunOptions options = new(command);
+        Option<string> resume = new("--resume") { Description = "go on with the run in this directory, with the peers that come back", HelpName = "directory" };
+        Option<string> listen = new("--listen") { Description = "address and port that peers reach", DefaultValueFactory = _ => "0.0.0.0:4433", HelpName = "address" };
+        Option<string?> advertise = new("--advertise") { Description = "host name or address in the join string, if it differs from --listen", HelpName = "host" };
+        Option<int> uses = new("--token-uses") { Description = "newcomers that the join string admits; 0: two for each place", HelpName = "count" };
+        Option<double> hours = new("--token-hours") { Description = "how long the join string admits newcomers", DefaultValueFactory = _ => 24, HelpName = "hours" };
+        Option<bool> json = CommandOutput.JsonOption();
+        foreach (Option option in (Option[])[resume, listen, advertise, uses, hours, json])
+        {
+            command.Add(option);
+        }
+
+        command.SetAction(parsed =>
+        {
+            IPEndPoint address = Address(parsed.GetRequiredValue(listen));
+            string? from = parsed.GetValue(resume);
+            ResolvedRun run = ResolvedRun.From(options.Read(parsed, from is null ? new RunConfig() : RunDirectory.ReadConfig(from)));
+            CommandOutput output = new(parsed.GetValue(json));
+            using Interrupt interrupt = new(output.Text, "stopping; the last checkpoint stays");
+            using OrchestratedRun orchestrated = new(run, from, address, output.Text);
+            int admits = parsed.GetValue(uses) > 0 ? parsed.GetValue(uses) : 2 * run.Config.Stages * run.Config.Replicas;
+            string host = parsed.GetValue(advertise) ?? (address.Address.Equals(IPAddress.Any) || address.Address.Equals(IPAddress.IPv6Any) ? Dns.GetHostName() : address.Address.ToString());
+            TimeSpan lasts = TimeSpan.FromHours(parsed.GetValue(hours));
+            string join = orchestrated.Orchestrator.Invite(admits, lasts, host).Reveal();
+            output.Text.WriteLine(string.Create(CultureInfo.InvariantCulture, $"join    orion-engine join {join}"));
+            output.Text.WriteLine(string.Create(CultureInfo.InvariantCulture, $"        shown this once; admits {admits} newcomers within {lasts.TotalHours:0.##} h; waiting for {run.Config.Stages * run.Config.Replicas} peers"));
+            using ITrainingView view = TrainCommand.View(output);
+            TrainingOutcome outcome = orchestrated.Serve(view, committed: null, interrupt.Token);
+            TrainCommand.Report(outcome, output, "orchestrate");
+            return outcome.Interrupted ? ExitStatus.Interrupted : ExitStatus.Done;
+        });
+        return command;
+    }
+
+    static IPEndPoint Address(string text) =>
+        IPEndPoint.TryParse(text, out IPEndPoint? address) ? address
+            : throw new ConfigurationException($"listen '{text}' is not an address and port like 0.0.0.0:4433");
+}
