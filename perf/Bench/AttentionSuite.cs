@@ -1,6 +1,5 @@
 // Attention forward and backward against the multiply-add peak, measured in the same run on the same threads. Causal
 // FLOP: 2*B*H*T*T*D forward, 2.5 times that backward.
-using System.Runtime.InteropServices;
 using OrionNative.Kernels;
 using OrionNative.Kernels.Cpu;
 
@@ -35,7 +34,7 @@ static unsafe class AttentionSuite
         Tensor qkv = RandomTensor.Create(shape.Rows, shape.PackedColumns), output = RandomTensor.Create(shape.Rows, shape.OutputColumns);
         Tensor gradOutput = RandomTensor.Create(shape.Rows, shape.OutputColumns), gradQkv = RandomTensor.Create(shape.Rows, shape.PackedColumns);
         Tensor logSumExp = RandomTensor.Create(shape.Sequences * shape.QueryHeads, shape.Tokens);
-        void* scratch = NativeMemory.AlignedAlloc((nuint)ops.AttentionBackwardBytes(shape), 4096);
+        void* scratch = CpuMemory.Allocate(ops.AttentionBackwardBytes(shape));
         double[][] seconds = Clock.Alternately(
             Samples,
             0.03,
@@ -52,7 +51,7 @@ static unsafe class AttentionSuite
             Records.AppendRate("kernels-cpu.jsonl", $"kernels.attention_{name}", text, device, work, samples, null, peak);
         }
 
-        NativeMemory.AlignedFree(scratch);
+        CpuMemory.Free(scratch);
         RandomTensor.Free(qkv, output, gradOutput, gradQkv, logSumExp);
     }
 }

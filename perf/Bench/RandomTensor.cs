@@ -1,6 +1,6 @@
 // Operands of measurements: uniform in [-1, 1), never zeros, from a fixed seed.
-using System.Runtime.InteropServices;
 using OrionNative.Kernels;
+using OrionNative.Kernels.Cpu;
 
 namespace OrionNative.Bench;
 
@@ -8,7 +8,7 @@ static unsafe class RandomTensor
 {
     public static Tensor Create(int rows, int columns)
     {
-        Tensor tensor = new((nint)NativeMemory.AlignedAlloc((nuint)((long)rows * columns * sizeof(float)), 4096), ElementType.Float32, rows, columns);
+        Tensor tensor = new((nint)CpuMemory.Allocate((long)rows * columns * sizeof(float)), ElementType.Float32, rows, columns);
         Random random = new(rows + columns);
         for (long i = 0; i < tensor.Count; i++)
         {
@@ -22,7 +22,7 @@ static unsafe class RandomTensor
     {
         foreach (Tensor tensor in tensors)
         {
-            NativeMemory.AlignedFree((void*)tensor.Address);
+            CpuMemory.Free((void*)tensor.Address);
         }
     }
 }

@@ -6,7 +6,6 @@ namespace OrionNative.Kernels.Cpu;
 /// <summary>A device that computes on this machine's processor, in single precision.</summary>
 public sealed unsafe class CpuDevice : IDevice
 {
-    const int Alignment = 4096;
     readonly CpuOps _ops;
 
     /// <summary>Creates a device with the given number of threads; 0 takes ORION_THREADS, else the number of processors.</summary>
@@ -41,8 +40,8 @@ public sealed unsafe class CpuDevice : IDevice
         ArgumentOutOfRangeException.ThrowIfNegative(bytes);
         try
         {
-            void* memory = NativeMemory.AlignedAlloc((nuint)Math.Max(bytes, Alignment), Alignment);
-            NativeMemory.Clear(memory, (nuint)Math.Max(bytes, Alignment));
+            void* memory = CpuMemory.Allocate(bytes);
+            NativeMemory.Clear(memory, (nuint)bytes);
             return (nint)memory;
         }
         catch (OutOfMemoryException)
@@ -52,7 +51,7 @@ public sealed unsafe class CpuDevice : IDevice
     }
 
     /// <inheritdoc/>
-    public void Free(nint address) => NativeMemory.AlignedFree((void*)address);
+    public void Free(nint address) => CpuMemory.Free((void*)address);
 
     /// <inheritdoc/>
     public void Upload(ReadOnlySpan<byte> source, nint destination) => source.CopyTo(new Span<byte>((void*)destination, source.Length));

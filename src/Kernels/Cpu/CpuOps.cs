@@ -2,7 +2,6 @@
 // body, generic over the vector, that the team runs over items; an item is a fixed block of the work (rows, columns or
 // elements), so neither the number of threads nor their speed can change a result. Partial sums lie in the workspace, native
 // memory that grows when a larger shape first appears and is then kept: no call allocates managed memory.
-using System.Runtime.InteropServices;
 
 namespace OrionNative.Kernels.Cpu;
 
@@ -19,10 +18,10 @@ sealed unsafe partial class CpuOps(ThreadTeam team, VectorPath path) : IOps, IDi
     {
         if ((nuint)bytes > _workspaceBytes)
         {
-            NativeMemory.AlignedFree(_workspace);
+            CpuMemory.Free(_workspace);
             _workspace = null;
             _workspaceBytes = 0;
-            _workspace = NativeMemory.AlignedAlloc((nuint)bytes, 4096);
+            _workspace = CpuMemory.Allocate(bytes);
             _workspaceBytes = (nuint)bytes;
         }
 
@@ -42,7 +41,7 @@ sealed unsafe partial class CpuOps(ThreadTeam team, VectorPath path) : IOps, IDi
 
     public void Dispose()
     {
-        NativeMemory.AlignedFree(_workspace);
+        CpuMemory.Free(_workspace);
         _workspace = null;
         _workspaceBytes = 0;
         _product.Dispose();
