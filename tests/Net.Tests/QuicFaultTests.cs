@@ -36,6 +36,23 @@ public class QuicFaultTests
     }
 
     [Fact]
+    public void PeersPort_HeldByNobodyAnyMore_BothSidesKnowLongBeforeTheIdleTime()
+    {
+        // as after SIGKILL: the kernel closes the port, nobody says goodbye, and the host answers with ICMP
+        var talkative = new QuicOptions { KeepAlive = TimeSpan.FromMilliseconds(250) };
+        using var pair = new QuicPair(talkative, talkative);
+        var relay = new QuicTestRelay(pair.Server.LocalAddress);
+        pair.Connect(relay.Address);
+        long began = Stopwatch.GetTimestamp();
+        relay.Dispose();
+        Assert.True(pair.ClientUser.WaitClosed(5) && pair.ServerUser.WaitClosed(5), pair.LogText);
+        // one keep-alive until something is refused, a probe timeout until it is refused again, and the same for busy cores
+        Assert.InRange(Stopwatch.GetElapsedTime(began).TotalSeconds, 0, 1);
+        Assert.Equal(CloseKind.Reset, pair.ClientUser.Reason!.Kind);
+        Assert.Equal(CloseKind.Reset, pair.ServerUser.Reason!.Kind);
+    }
+
+    [Fact]
     public void QuietConnection_LongerThanItsIdleTime_StaysOpen()
     {
         using var pair = new QuicPair(_impatient, _impatient);

@@ -67,6 +67,7 @@ sealed class QuicTestRelay : IDisposable
     {
         lock (_gate)
         {
+            ObjectDisposedException.ThrowIf(_stopping, this);
             if (_backs.TryGetValue(dialler, out var back)) return back;
             back = Bind();
             _backs[dialler] = back;

@@ -20,9 +20,10 @@ static class JoinCommand
         Option<string?> advertise = new("--advertise") { Description = "address that other peers dial, if it differs from --listen" };
         Option<string> device = new("--device") { Description = "where to compute: cpu", DefaultValueFactory = _ => "cpu" };
         Option<int> threads = new("--threads") { Description = "CPU threads; 0: every processor" };
+        Option<double> rehearse = new("--rehearse-seconds") { Description = "let a microbatch take at least this long, as on a slower device; 0: as fast as it goes" };
         Option<string?> log = new("--log") { Description = "file for this peer's log instead of standard error", HelpName = "file" };
         command.Add(url);
-        foreach (Option option in (Option[])[state, listen, advertise, device, threads, log])
+        foreach (Option option in (Option[])[state, listen, advertise, device, threads, rehearse, log])
         {
             command.Add(option);
         }
@@ -44,7 +45,7 @@ static class JoinCommand
             using NodeIdentity key = NodeIdentity.LoadOrCreate(parsed.GetRequiredValue(state));
             output.WriteLine($"{DateTime.UtcNow:HH:mm:ss.fff} peer {key.Id.Short} joins {join}");
             using PeerHost peer = new(new PeerHostOptions(
-                join, key, address, parsed.GetValue(advertise), parsed.GetRequiredValue(device), parsed.GetValue(threads), Path.GetFullPath(parsed.GetRequiredValue(state)),
+                join, key, address, parsed.GetValue(advertise), parsed.GetRequiredValue(device), parsed.GetValue(threads), parsed.GetValue(rehearse), Path.GetFullPath(parsed.GetRequiredValue(state)),
                 text => output.WriteLine($"{DateTime.UtcNow:HH:mm:ss.fff} {text}")));
             string reason = peer.Run(interrupt.Token);
             output.WriteLine($"{DateTime.UtcNow:HH:mm:ss.fff} {reason}");

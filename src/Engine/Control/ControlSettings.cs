@@ -36,11 +36,23 @@ sealed record ControlSettings
 
     public TimeSpan LeaseLasts { get; init; } = TimeSpan.FromSeconds(10);
 
+    /// <summary>A member that is not heard for this long, and that a neighbour suspects as well, is removed before its lease
+    /// ends if its stage has another holder: two witnesses from different places are not both behind the same bad link. The
+    /// same holds for one that says itself that it does not hear the orchestrator for this long, and is suspected of deafness
+    /// or finds its neighbours silent too.</summary>
+    public TimeSpan SilenceLimit { get; init; } = TimeSpan.FromSeconds(1.6);
+
+    /// <summary>How often each member hears something, so that it can tell deafness from quiet.</summary>
+    public TimeSpan PulseInterval { get; init; } = TimeSpan.FromSeconds(0.5);
+
     /// <summary>How long a member whose connection broke may take to come back.</summary>
     public TimeSpan ReconnectWithin { get; init; } = TimeSpan.FromSeconds(3);
 
     /// <summary>How long a holder of stage 0 that was silent or disconnected gets no new microbatches.</summary>
     public TimeSpan DoubtLasts { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>A neighbour's suspicion counts as a witness for this long.</summary>
+    public TimeSpan AccusationLasts { get; init; } = TimeSpan.FromSeconds(5);
 
     public TimeSpan HandoverWithin { get; init; } = TimeSpan.FromSeconds(120);
 

@@ -1,5 +1,6 @@
 // What must outlive the orchestrator: the append-only log. Its state is a function of these records and of what the peers
 // say when they are back. A record is durable before any later effect of the same list is performed.
+using System.Collections.Immutable;
 using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Control;
@@ -22,7 +23,11 @@ abstract record DurableRecord
     public sealed record PlacementPublished(Placement Placement) : DurableRecord;
 
     /// <summary>The point of no return of a step. Branch counts the rollbacks before it.</summary>
-    public sealed record StepCommitted(int Branch, int Step, double Scale, double GradientNorm, double Loss) : DurableRecord;
+    public sealed record StepCommitted(int Branch, int Step, double Scale, double GradientNorm, double Loss) : DurableRecord
+    {
+        /// <summary>Whose sums the applied gradient is made of: each (microbatch, stage) once.</summary>
+        public ImmutableArray<GradientShare> Shares { get; init; } = [];
+    }
 
     public sealed record CheckpointCompleted(int Step) : DurableRecord;
 

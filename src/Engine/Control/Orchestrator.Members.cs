@@ -20,6 +20,10 @@ sealed partial class Orchestrator
         public int LeavesAfterStep;
         public long ServiceNanoseconds;
         public Instant LeaseUntil;
+        public Instant HeardAt;
+        public Instant AccusedAt;
+        public Instant AccusesAt;
+        public TimeSpan Silence;
         public Instant DoubtedUntil;
         public Instant LoadUntil = Instant.Never;
 
@@ -68,7 +72,8 @@ sealed partial class Orchestrator
                 BeginRun(now);
             return;
         }
-        _members[profile.Peer] = new MemberInfo(profile) { Stage = stage, AdmittedEpoch = Placement.Epoch + 1, LeaseUntil = now + _settings.LeaseLasts };
+        _members[profile.Peer] = new MemberInfo(profile) { Stage = stage, AdmittedEpoch = Placement.Epoch + 1 };
+        Renew(_members[profile.Peer], now);
         Publish();
         Send(profile.Peer, new OrchestratorMessage.Welcome(Term, Placement));
         if (Phase == RunPhase.Loading)
@@ -139,7 +144,10 @@ sealed partial class Orchestrator
             return;
         }
         for (int i = 0; i < dealt.Length; i++)
-            _members[dealt[i].Peer] = new MemberInfo(dealt[i]) { Stage = StageOfDeal(i), LeaseUntil = now + _settings.LeaseLasts };
+        {
+            _members[dealt[i].Peer] = new MemberInfo(dealt[i]) { Stage = StageOfDeal(i) };
+            Renew(_members[dealt[i].Peer], now);
+        }
         _waiting.Clear();
         BeginLoading(now);
 

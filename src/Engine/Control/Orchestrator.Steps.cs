@@ -18,6 +18,7 @@ sealed partial class Orchestrator
     readonly SortedDictionary<int, (PeerId Peer, int AdmittedEpoch)> _checkpointWriters = [];
     int _checkpointAsked;
     double _lastScale, _lastNorm;
+    ImmutableArray<GradientShare> _shares = [];
     long _reduceId;
     int _reduceTries;
     Instant _progressAt, _stepBeganAt;
@@ -199,7 +200,8 @@ sealed partial class Orchestrator
         _departed.Clear();
         _progressAt = now;
         SetPhase(RunPhase.Reducing, "");
-        var reduce = new OrchestratorMessage.Reduce(_table.Step, _reduceId, [.. _table.Shares()]);
+        _shares = [.. _table.Shares()];
+        var reduce = new OrchestratorMessage.Reduce(_table.Step, _reduceId, _shares);
         foreach ((PeerId peer, MemberInfo member) in _members)
         {
             if (member.HasState)
@@ -292,7 +294,7 @@ sealed partial class Orchestrator
         _lastNorm = norm;
         _lastScale = _settings.ClipNorm > 0 && norm > _settings.ClipNorm ? _settings.ClipNorm / norm : 1;
         CommittedStep = _table.Step;
-        Persist(new DurableRecord.StepCommitted(Branch, CommittedStep, _lastScale, norm, _table.Loss));
+        Persist(new DurableRecord.StepCommitted(Branch, CommittedStep, _lastScale, norm, _table.Loss) { Shares = _shares });
         bool isLast = CommittedStep == _settings.StepCount;
         bool isDue = _settings.CheckpointEvery > 0 && CommittedStep % _settings.CheckpointEvery == 0;
         bool isCheckpoint = isLast || isDue && !IsCheckpointUnderWay();

@@ -17,7 +17,7 @@ sealed partial class Orchestrator
     readonly SortedDictionary<PeerId, PeerProfile> _known = [];
     readonly List<OrchestratorEffect> _effects = [];
     StepTable _table;
-    Instant _tickedAt;
+    Instant _tickedAt, _pulseAt;
 
     public Orchestrator(ControlSettings settings)
     {
@@ -123,6 +123,11 @@ sealed partial class Orchestrator
                 Receive(received.Peer, received.Message, received.UnixSeconds, now);
                 break;
             case OrchestratorEvent.Disconnected gone when _members.TryGetValue(gone.Peer, out MemberInfo? member):
+                if (gone.IsGone)
+                {
+                    Remove([gone.Peer], "its process is gone", now);
+                    break;
+                }
                 member.LeaseUntil = Instant.Earlier(member.LeaseUntil, now + _settings.ReconnectWithin);
                 GrantElsewhere(member, now);
                 break;
@@ -146,11 +151,11 @@ sealed partial class Orchestrator
 
     void Start(Instant now)
     {
-        _tickedAt = now;
+        (_tickedAt, _pulseAt) = (now, now);
         Persist(new DurableRecord.TermStarted(++Term));
         foreach (MemberInfo member in _members.Values)
         {
-            member.LeaseUntil = now + _settings.LeaseLasts;
+            Renew(member, now);
             member.IsHeard = false;
             member.LeavesAfterStep = CommittedStep + 1;
         }
@@ -171,7 +176,7 @@ sealed partial class Orchestrator
                 Send(peer, new OrchestratorMessage.Leave("this run does not count you among its members (lease lost, drained, or never joined)", !_drained.Contains(peer)));
             return;
         }
-        member.LeaseUntil = now + _settings.LeaseLasts;
+        Renew(member, now);
         switch (message)
         {
             case PeerMessage.Hello hello:
@@ -179,6 +184,7 @@ sealed partial class Orchestrator
                 break;
             case PeerMessage.Heartbeat heartbeat:
                 member.ServiceNanoseconds = heartbeat.ServiceNanoseconds;
+                member.Silence = TimeSpan.FromTicks(heartbeat.SilenceNanoseconds / 100);
                 break;
             case PeerMessage.Contributed contributed:
                 Contribute(member, contributed, now);
@@ -202,9 +208,13 @@ sealed partial class Orchestrator
                 CheckpointWritten(written);
                 break;
             case PeerMessage.Suspects suspects:
+                member.AccusesAt = now;
                 Note($"{peer.Short} suspects {suspects.Peer.Short}: {suspects.Reason}");
                 if (_members.TryGetValue(suspects.Peer, out MemberInfo? suspected))
+                {
+                    suspected.AccusedAt = now;
                     Doubt(suspected, suspects.Reason, now);
+                }
                 break;
             default:
                 break;
@@ -216,14 +226,19 @@ sealed partial class Orchestrator
         // After a pause of our own the members' renewals wait unread: the pause is not theirs.
         TimeSpan pause = now - _tickedAt;
         _tickedAt = now;
-        if (pause > _settings.LeaseLasts / 2)
+        bool wasAway = pause > _settings.SilenceLimit / 2;
+        foreach (MemberInfo member in _members.Values)
         {
-            foreach (MemberInfo member in _members.Values)
+            if (wasAway)
+                member.HeardAt = now;
+            if (pause > _settings.LeaseLasts / 2)
                 member.LeaseUntil += pause;
         }
         PeerId[] expired = [.. _members.Where(m => m.Value.LeaseUntil <= now).Select(m => m.Key)];
         if (expired.Length > 0)
             Remove(expired, "lease expired", now);
+        RemoveLost(now);
+        Pulse(now);
         if (Phase is RunPhase.Handover or RunPhase.Loading)
             DropLateLoaders(now);
         if (Phase == RunPhase.Running)
@@ -235,6 +250,38 @@ sealed partial class Orchestrator
         {
             DropUnreduced(now);
         }
+    }
+
+    void Renew(MemberInfo member, Instant now) => (member.HeardAt, member.LeaseUntil) = (now, now + _settings.LeaseLasts);
+
+    // A peer that is stopped or cut off keeps a share that the step needs; with another holder beside it the run does not wait.
+    void RemoveLost(Instant now)
+    {
+        foreach ((PeerId peer, MemberInfo member) in _members.ToArray())
+        {
+            TimeSpan silent = now - member.HeardAt;
+            bool isSilent = silent > _settings.SilenceLimit, isDeaf = member.Silence > _settings.SilenceLimit;
+            // with one stage there are no neighbours to ask: twice the silence counts as the second witness
+            bool isCertain = IsAccused(member, now) || isDeaf && IsRecent(member.AccusesAt, now) || _settings.StageCount == 1 && (silent > 2 * _settings.SilenceLimit || member.Silence > 2 * _settings.SilenceLimit);
+            if ((isSilent || isDeaf) && isCertain && _members.ContainsKey(peer) && HasOtherHolder(member, now))
+                Remove([peer], isSilent ? $"silent for {silent.TotalSeconds:F1} s, and suspected by its neighbours" : $"it hears nobody for {member.Silence.TotalSeconds:F1} s", now);
+        }
+    }
+
+    bool IsAccused(MemberInfo member, Instant now) => IsRecent(member.AccusedAt, now);
+
+    bool IsRecent(Instant accusation, Instant now) => accusation != Instant.Zero && now - accusation <= _settings.AccusationLasts;
+
+    bool HasOtherHolder(MemberInfo member, Instant now) =>
+        _members.Values.Any(other => other != member && other.Stage == member.Stage && other.HasState && !IsAccused(other, now));
+
+    void Pulse(Instant now)
+    {
+        if (now < _pulseAt)
+            return;
+        _pulseAt = now + _settings.PulseInterval;
+        foreach (PeerId peer in _members.Keys)
+            Send(peer, new OrchestratorMessage.Pulse());
     }
 
     void SetPhase(RunPhase phase, string holdReason)

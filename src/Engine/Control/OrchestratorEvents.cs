@@ -13,7 +13,8 @@ abstract record OrchestratorEvent
     /// <summary>UnixSeconds: wall clock, for token expiry only.</summary>
     public sealed record Received(PeerId Peer, PeerMessage Message, long UnixSeconds) : OrchestratorEvent;
 
-    public sealed record Disconnected(PeerId Peer) : OrchestratorEvent;
+    /// <summary>IsGone: its host says that the process is no more; nobody comes back with this state.</summary>
+    public sealed record Disconnected(PeerId Peer, bool IsGone) : OrchestratorEvent;
 
     /// <summary>At least every half second.</summary>
     public sealed record Tick : OrchestratorEvent;

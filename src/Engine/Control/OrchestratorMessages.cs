@@ -47,6 +47,9 @@ abstract record OrchestratorMessage
     /// <summary>Write your slice as of the end of Step, which was the last.</summary>
     public sealed record WriteCheckpoint(int Step) : OrchestratorMessage;
 
+    /// <summary>A sign of life.</summary>
+    public sealed record Pulse : OrchestratorMessage;
+
     /// <summary>What the run is waiting for, for people; empty when it goes on.</summary>
     public sealed record Holding(string Reason) : OrchestratorMessage;
 }

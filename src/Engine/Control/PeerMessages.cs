@@ -33,7 +33,8 @@ abstract record PeerMessage
     /// <summary>First words of a member after its connection broke.</summary>
     public sealed record Hello(int AdmittedEpoch, bool HasState, StepReport Report) : PeerMessage;
 
-    public sealed record Heartbeat(long ServiceNanoseconds) : PeerMessage;
+    /// <param name="SilenceNanoseconds">How long ago this peer last heard the orchestrator.</param>
+    public sealed record Heartbeat(long ServiceNanoseconds, long SilenceNanoseconds) : PeerMessage;
 
     /// <summary>The gradient of the microbatch is in this peer's sum, once.</summary>
     public sealed record Contributed(int Step, int Generation, int Microbatch, double Loss) : PeerMessage;

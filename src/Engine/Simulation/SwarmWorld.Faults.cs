@@ -16,6 +16,10 @@ sealed partial class SwarmWorld
 
     const double ScriptedFaultSeconds = 14;
 
+    /// <summary>The longest quiet between two neighbours: one status interval.</summary>
+    const double RefusedAfterSeconds = 0.25;
+    const int ProcessGone = 1;
+
     bool _tearNext;
 
     void StartOrchestrator()
@@ -57,7 +61,7 @@ sealed partial class SwarmWorld
         if (!IsAlive(a) || !IsAlive(b) || _network.IsUp(a, b))
             return;
         _network.Open(a, b);
-        Inform(HappeningKind.LinkUp, a, b, Options.RoundTripSeconds);
+        Inform(HappeningKind.LinkUp, a, b, Options.RoundTripSeconds, serial: 0);
     }
 
     void Disconnect(int a, int b)
@@ -65,23 +69,34 @@ sealed partial class SwarmWorld
         if (!_network.IsUp(a, b))
             return;
         _network.Close(a, b);
-        Inform(HappeningKind.LinkDown, a, b, Options.RoundTripSeconds / 2);
+        Inform(HappeningKind.LinkDown, a, b, Options.RoundTripSeconds / 2, serial: 0);
     }
 
-    void Inform(HappeningKind kind, int a, int b, double seconds)
+    // A process that is gone closes nothing: its host refuses what the others send next, twice a round trip apart.
+    void Vanish(int gone, int other)
+    {
+        if (!_network.IsUp(gone, other))
+            return;
+        _network.Close(gone, other);
+        Inform(HappeningKind.LinkDown, gone, other, RefusedAfterSeconds + 2 * Options.RoundTripSeconds, ProcessGone);
+    }
+
+    void Inform(HappeningKind kind, int a, int b, double seconds, int serial)
     {
         int connection = _network.Connection(a, b);
-        After(seconds, new Happening(kind, a) { From = b, Life = _lives[a], Connection = connection });
-        After(seconds, new Happening(kind, b) { From = a, Life = _lives[b], Connection = connection });
+        After(seconds, new Happening(kind, a) { From = b, Life = _lives[a], Connection = connection, Serial = serial });
+        After(seconds, new Happening(kind, b) { From = a, Life = _lives[b], Connection = connection, Serial = serial });
     }
 
     void Link(SimPeer? peer, Happening next)
     {
         bool isUp = next.Kind == HappeningKind.LinkUp;
+        if (!isUp && next.Serial == ProcessGone && _network.Connection(next.From, next.Node) != next.Connection)
+            return;   // a newer connection of the restarted process took its place
         if (next.Node == 0)
         {
             if (!isUp)
-                Act(new OrchestratorEvent.Disconnected(PeerId.FromNumber(next.From)));
+                Act(new OrchestratorEvent.Disconnected(PeerId.FromNumber(next.From), IsGone: next.Serial == ProcessGone));
             return;
         }
         if (next.From == 0)
@@ -249,7 +264,7 @@ sealed partial class SwarmWorld
         for (int other = 0; other <= Options.PeerCount; other++)
         {
             if (other != node)
-                Disconnect(node, other);
+                Vanish(node, other);
         }
     }
 

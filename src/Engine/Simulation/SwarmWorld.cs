@@ -12,8 +12,8 @@ sealed partial class SwarmWorld
     const string Token = "simulated";
     const long BytesPerSecond = 107_000_000;
     const long CodeBytes = 100_000;
-    const double PeerTickSeconds = 0.2;
-    const double OrchestratorTickSeconds = 0.5;
+    const double PeerTickSeconds = 0.1;
+    const double OrchestratorTickSeconds = 0.2;
 
     readonly VirtualQueue<Happening> _queue = new();
     readonly SimNetwork _network;

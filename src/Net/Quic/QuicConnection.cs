@@ -17,6 +17,8 @@ sealed unsafe partial class QuicConnection : ITransportConnection
     // What a closed connection tells its peer: enough to say whose turn it is, nothing that helps an attacker.
     const ulong CodeDone = 0, CodeRefused = 1, CodeProtocol = 2, CodeFailed = 3;
 
+    const ulong RefusalsApart = 20_000_000;
+
     readonly QuicEndpoint _endpoint;
     readonly Ngtcp2Crypto.ngtcp2_crypto_conn_ref* _reference;
     readonly GCHandle _self;
@@ -27,6 +29,7 @@ sealed unsafe partial class QuicConnection : ITransportConnection
     int _status;
     string? _closeRequest;
     bool _isOpen, _statelessReset;
+    ulong _refusedAt;
     SocketAddress _remote;
     IPEndPoint _remoteAddress;
 
@@ -99,6 +102,21 @@ sealed unsafe partial class QuicConnection : ITransportConnection
         HeardAt = now;
         if (!_remote.SameAs(from)) NoteMigration();
         return null;
+    }
+
+    /// <summary>The peer's host says that nobody holds the port this connection sends to. ICMP can be forged by whoever knows
+    /// the addresses, so one refusal is a hint; a second one, later than a round trip and with nothing heard since the first,
+    /// is the end. A peer that lives answers in between. Returns null, or why the connection must end.</summary>
+    public CloseReason? HandleRefusal(ulong now)
+    {
+        if (!_isOpen) return IsDialler ? new CloseReason(CloseKind.HandshakeTimeout, $"nobody listens at {_remoteAddress}: its host refuses the datagrams") : null;
+        if (_refusedAt == 0 || HeardAt >= _refusedAt)
+        {
+            _refusedAt = now;
+            return null;
+        }
+        ulong apart = Math.Max(RefusalsApart, 2 * (ulong)Statistics.RttNanoseconds);
+        return now - _refusedAt < apart ? null : new CloseReason(CloseKind.Reset, $"nobody listens at {_remoteAddress} any more: its host refuses the datagrams");
     }
 
     // ngtcp2 decides whether the peer really moved (it validates the new path); this only follows it.

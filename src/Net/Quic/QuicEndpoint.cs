@@ -46,7 +46,7 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
         LocalNodeId = identity.Id;
         Ids = new ConnectionIds(identity.DeriveSecret("orion quic stateless reset"));
         Tls = new QuicTls(identity, options.IsAnonymous);
-        _socket = new UdpSocket(options.Listen, options.SegmentOffload, options.Log);
+        _socket = new UdpSocket(options.Listen, options.SegmentOffload, options.Log, hearsRefusals: true);
         _localAddress = _socket.Address.ToEndPoint();
         _batch = new SendBatch(_socket);
         _path = (ngtcp2_path*)NativeMemory.AllocZeroed((nuint)sizeof(ngtcp2_path));
@@ -188,6 +188,7 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
             _now = (ulong)Stopwatch.GetTimestamp();
             while (_notes.TryDequeue(out var note)) note();
             bool received = ReceiveAll();
+            if (_socket.HasErrors) HearRefusals();
             if (_batch.IsStuck) _batch.Flush();
             ulong earliest = Serve();
             if (!received) Sleep(earliest);
@@ -204,6 +205,17 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
             for (int offset = 0; offset < bytes; offset += segment) Dispatch(data + offset, Math.Min(segment, bytes - offset));
         }
         return true;
+    }
+
+    void HearRefusals()
+    {
+        while (_socket.TryReadRefusal(out var peer))
+        {
+            for (int i = _connections.Count - 1; i >= 0; i--)
+            {
+                if (_connections[i].IsAt(peer) && _connections[i].HandleRefusal(_now) is { } reason) End(i, reason);
+            }
+        }
     }
 
     void Dispatch(byte* data, int bytes)
@@ -279,6 +291,7 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
         timeout.tv_sec = (long)(wait / 1_000_000_000);
         timeout.tv_nsec = (long)(wait % 1_000_000_000);
         _ = Libc.ppoll(polls, 2, until == ulong.MaxValue || _batch.IsStuck ? null : &timeout, null);
+        _socket.HasErrors |= (polls[0].revents & Libc.POLLERR) != 0;
         if (polls[1].revents == 0) return;
         ulong count;
         _ = Libc.read(_wakeDescriptor, &count, sizeof(ulong));
@@ -287,7 +300,7 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
     void Move(IPEndPoint listen)
     {
         var old = _socket;
-        _socket = new UdpSocket(listen, Options.SegmentOffload, Options.Log);
+        _socket = new UdpSocket(listen, Options.SegmentOffload, Options.Log, hearsRefusals: true);
         old.Dispose();
         _batch.UseSocket(_socket);
         UseLocalAddress();

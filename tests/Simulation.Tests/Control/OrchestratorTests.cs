@@ -166,9 +166,9 @@ public class OrchestratorTests
         Contribute(2, 1);
         if (otherHasIt)
             Reduce(1, 1);
-        Do(new OrchestratorEvent.Disconnected(PeerId.FromNumber(2)));
+        Do(new OrchestratorEvent.Disconnected(PeerId.FromNumber(2), IsGone: false));
         _now += TimeSpan.FromSeconds(4);
-        Say(1, new PeerMessage.Heartbeat(0));
+        Say(1, new PeerMessage.Heartbeat(0, 0));
         Do(new OrchestratorEvent.Tick());
         Assert.Equal(after == RunPhaseAfter.Commits ? 1 : 0, Count<DurableRecord.StepCommitted>());
         if (after == RunPhaseAfter.Reopens)
@@ -207,9 +207,9 @@ public class OrchestratorTests
         Join(2);
         Load(1, 2);
         int lost = _core.Placement.Members.Single(m => m.Stage == 1).Peer == PeerId.FromNumber(1) ? 1 : 2;
-        Do(new OrchestratorEvent.Disconnected(PeerId.FromNumber(lost)));
+        Do(new OrchestratorEvent.Disconnected(PeerId.FromNumber(lost), IsGone: false));
         _now += TimeSpan.FromSeconds(4);
-        Say(3 - lost, new PeerMessage.Heartbeat(0));
+        Say(3 - lost, new PeerMessage.Heartbeat(0, 0));
         Do(new OrchestratorEvent.Tick());
         Assert.Equal(RunPhase.Hold, _core.Phase);
         Assert.StartsWith("no holder for stage 1", _core.HoldReason);

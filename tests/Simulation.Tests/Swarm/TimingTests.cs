@@ -40,7 +40,10 @@ public class TimingTests(ITestOutputHelper output)
             // A last-stage peer that hears nobody can still finish all that it holds.
             bool finishesAlone = (FaultKinds)fault == FaultKinds.BlackholeIn && world.FaultTimes[0].Stage == options.Stages - 1;
             if (world.FaultTimes[0].InFlight > 0 && !finishesAlone)
+            {
+                Assert.True(world.Reroutes.Any(r => r.Seconds >= at), $"seed {seed}: nothing was rerouted after {(FaultKinds)fault} of peer {peer} (stage {world.FaultTimes[0].Stage}) at {at:F2} s");
                 delays.Add(world.Reroutes.First(r => r.Seconds >= at).Seconds - at);
+            }
         }
         Assert.True(delays.Count >= 10, $"only {delays.Count} of 30 faults hit a working peer");
         output.WriteLine($"{(FaultKinds)fault}: first reroute after {delays.Min():F3} to {delays.Max():F3} s ({delays.Count} faults), budget {budgetSeconds} s");

@@ -15,6 +15,8 @@ sealed class LocalSwarm : IDisposable
 {
     readonly OrchestratedRun _orchestrated;
     readonly Process?[] _peers;
+    readonly PeerId[] _ids;
+    readonly double[] _rehearseSeconds;
     JoinString? _join;
 
     /// <param name="run">What is trained.</param>
@@ -24,6 +26,13 @@ sealed class LocalSwarm : IDisposable
     {
         _orchestrated = new OrchestratedRun(run, resumeFrom, new IPEndPoint(IPAddress.Loopback, 0), output);
         _peers = new Process?[run.Config.Stages * run.Config.Replicas];
+        _ids = new PeerId[_peers.Length];
+        _rehearseSeconds = new double[_peers.Length];
+        for (int i = 0; i < _peers.Length; i++)
+        {
+            using NodeIdentity identity = NodeIdentity.LoadOrCreate(FolderOf(i));
+            _ids[i] = identity.Id.ToPeerId();
+        }
     }
 
     /// <summary>Where the run's files lie.</summary>
@@ -49,12 +58,11 @@ sealed class LocalSwarm : IDisposable
     public void StartPeer(int index)
     {
         RunConfig config = _orchestrated.Config;
-        string folder = Path.Combine(DirectoryPath, "peers", index.ToString("D2", CultureInfo.InvariantCulture));
-        Directory.CreateDirectory(folder);
+        string folder = FolderOf(index);
         int threads = Math.Max(1, (config.Threads > 0 ? config.Threads : Environment.ProcessorCount) / _peers.Length);
         ProcessStartInfo start = new("dotnet", [
             Path.Combine(AppContext.BaseDirectory, "orion-engine.dll"), "join", _join!.Reveal(), "--state", folder,
-            "--threads", threads.ToString(CultureInfo.InvariantCulture), "--listen", "127.0.0.1:0", "--device", config.Device, "--log", Path.Combine(folder, "peer.log")])
+            "--threads", threads.ToString(CultureInfo.InvariantCulture), "--listen", "127.0.0.1:0", "--device", config.Device, "--rehearse-seconds", _rehearseSeconds[index].ToString(CultureInfo.InvariantCulture), "--log", Path.Combine(folder, "peer.log")])
         {
             RedirectStandardInput = true,
             WorkingDirectory = folder,
@@ -62,6 +70,16 @@ sealed class LocalSwarm : IDisposable
         start.Environment["DOTNET_TieredPGO"] = "0";
         _peers[index] = Process.Start(start) ?? throw new IOException("a peer process could not be started");
     }
+
+    /// <summary>Where a peer keeps its key, its state and its log.</summary>
+    public string FolderOf(int index) =>
+        Directory.CreateDirectory(Path.Combine(DirectoryPath, "peers", index.ToString("D2", CultureInfo.InvariantCulture))).FullName;
+
+    /// <summary>Who the peers are, by index.</summary>
+    public IReadOnlyList<PeerId> Ids => _ids;
+
+    /// <summary>The least time a microbatch takes at each peer, by index; holds for processes started later.</summary>
+    public Span<double> RehearseSeconds => _rehearseSeconds;
 
     /// <summary>The processes, by index.</summary>
     public IReadOnlyList<Process?> Peers => _peers;

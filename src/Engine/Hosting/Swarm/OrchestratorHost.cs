@@ -328,7 +328,7 @@ sealed partial class OrchestratorHost : IDisposable
             {
                 host._links.Remove(_peer);
                 host._receiver.Abandon(_peer);
-                host.Step(new OrchestratorEvent.Disconnected(_peer));
+                host.Step(new OrchestratorEvent.Disconnected(_peer, IsGone: reason.Kind == CloseKind.Reset));
             }
         });
     }

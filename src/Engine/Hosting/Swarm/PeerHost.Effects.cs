@@ -79,6 +79,11 @@ sealed partial class PeerHost
 
         KeptMicrobatch kept = _work!.Kept.Of(message.Work.Step, message.Work.Microbatch);
         HeldSlot? payload = message.Kind == WorkKind.Forward ? kept.Output : kept.InputGradient;
+        if (message.Kind == WorkKind.Forward && message.Work.Attempt > 1)
+        {
+            _options.Log($"offers microbatch {message.Work.Microbatch} of step {message.Work.Step} again, to {effect.Peer.Short} (attempt {message.Work.Attempt})");
+        }
+
         if (payload is not null)
         {
             _ = SendPayload(link, _work.HeaderOf(message), payload);

@@ -21,9 +21,12 @@ namespace OrionNative.Engine.Hosting.Swarm;
 /// <param name="Advertise">The address that other peers dial, or null for the bound one.</param>
 /// <param name="Device">Device selector.</param>
 /// <param name="Threads">CPU threads.</param>
+/// <param name="RehearseSeconds">A microbatch takes at least this long, a third of it forward: rehearses a slower device. 0: as
+/// fast as it goes.</param>
 /// <param name="StateDirectory">The only folder that this peer reads and writes.</param>
+/// <param name="Log">Takes a sentence for the operator.</param>
 sealed record PeerHostOptions(
-    JoinString Join, NodeIdentity Identity, IPEndPoint Listen, string? Advertise, string Device, int Threads, string StateDirectory, Action<string> Log);
+    JoinString Join, NodeIdentity Identity, IPEndPoint Listen, string? Advertise, string Device, int Threads, double RehearseSeconds, string StateDirectory, Action<string> Log);
 
 sealed partial class PeerHost : IDisposable
 {
@@ -257,6 +260,11 @@ sealed partial class PeerHost : IDisposable
         }
 
         WasRefused |= message is OrchestratorMessage.Refused;
+        if (message is OrchestratorMessage.Grant { Attempt: > 1 } again)
+        {
+            _options.Log($"is given microbatch {string.Join(' ', again.Microbatches)} of step {again.Step} again (attempt {again.Attempt})");
+        }
+
         Step(core => core.HandleControl(message, Now, _effects));
     }
 

@@ -27,6 +27,7 @@ sealed partial class PeerWork : IDisposable
     readonly Func<PeerEffects> _effects;
     readonly Func<Instant> _now;
     readonly Action<string> _log;
+    readonly double _rehearseSeconds;
     readonly IDevice _device;
     readonly PinnedPool _pool;
     readonly BlockingCollection<Action> _queue = new(new ConcurrentQueue<Action>());
@@ -41,6 +42,7 @@ sealed partial class PeerWork : IDisposable
         Action<Action<PeerCore>> step, Func<PeerEffects> effects, Func<Instant> now)
     {
         (_run, _self, _post, _links, _step, _effects, _now, _log) = (run, self, post, links, step, effects, now, options.Log);
+        _rehearseSeconds = options.RehearseSeconds;
         Payload = CodePayload.Of(run.Model, run.Config);
         Schedule = new ScheduleSettings { StageCount = run.Config.Stages, MicrobatchCount = run.Config.Microbatches, CodeBytes = Payload.ForwardBytes };
         _device = Devices.Open(options.Device, options.Threads);
@@ -126,7 +128,9 @@ sealed partial class PeerWork : IDisposable
         // the core waits for the end of a compute even when its state was given up meanwhile; then nothing is computed
         _queue.Add(() =>
         {
+            long began = TimeProvider.System.GetTimestamp();
             double loss = life == _life ? Work() : 0;
+            Rehearse(kind, began);
             Array.ForEach(used, slot => slot.Release());
             _post(() => _step(core => core.Schedule.HandleComputed(kind, step, microbatch, loss, _now(), _effects())));
         });
@@ -147,6 +151,16 @@ sealed partial class PeerWork : IDisposable
 
             return kind == ComputeKind.Forward ? 0 : stage.Backward(
                 microbatch, from, to, outputGradient is null ? null : outputGradient.Slot.Data, inputGradient is null ? null : inputGradient.Slot.Data);
+        }
+    }
+
+    void Rehearse(ComputeKind kind, long began)
+    {
+        double share = kind == ComputeKind.Forward ? 1.0 / 3 : kind == ComputeKind.Backward ? 2.0 / 3 : 1;
+        TimeSpan rest = TimeSpan.FromSeconds(_rehearseSeconds * share) - TimeProvider.System.GetElapsedTime(began);
+        if (rest > TimeSpan.Zero)
+        {
+            Thread.Sleep(rest);
         }
     }
 

@@ -13,12 +13,12 @@ enum PeerState : byte { Asking, Member, Working, Ended }
 
 sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settings, PathfinderSettings routing, ulong seed)
 {
-    static readonly TimeSpan _heartbeatInterval = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan _heartbeatInterval = TimeSpan.FromSeconds(0.25);
 
     readonly PeerSchedule _schedule = new(settings, routing, profile.Peer, seed);
     Placement _placement = Placement.Empty;
     OrchestratorMessage.LoadState? _loading;
-    Instant _heartbeatAt;
+    Instant _heartbeatAt, _heardAt;
     bool _isConnected;
 
     public PeerSchedule Schedule => _schedule;
@@ -38,6 +38,7 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
     public void HandleOrchestratorConnected(Instant now, PeerEffects effects)
     {
         _isConnected = true;
+        _heardAt = now;
         _heartbeatAt = now + _heartbeatInterval;
         if (State is PeerState.Member or PeerState.Working)
             Tell(new PeerMessage.Hello(AdmittedEpoch, State == PeerState.Working, _schedule.Report()), effects);
@@ -51,6 +52,7 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
     {
         if (State == PeerState.Ended)
             return;
+        _heardAt = now;
         switch (message)
         {
             case OrchestratorMessage.Welcome welcome:
@@ -97,6 +99,8 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
                 effects.Add(new PeerEffect(PeerEffectKind.WriteCheckpoint) { Step = write.Step });
                 break;
             case OrchestratorMessage.WriteCheckpoint:
+                break;
+            case OrchestratorMessage.Pulse:
                 break;
             case OrchestratorMessage.Holding holding:
                 HoldReason = holding.Reason;
@@ -179,7 +183,7 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
         if (!_isConnected || now < _heartbeatAt)
             return;
         _heartbeatAt = now + _heartbeatInterval;
-        Tell(new PeerMessage.Heartbeat(_schedule.ServiceNanoseconds), effects);
+        Tell(new PeerMessage.Heartbeat(_schedule.ServiceNanoseconds, (now - _heardAt).Ticks * 100), effects);
     }
 
     static void Tell(PeerMessage message, PeerEffects effects) =>

@@ -1,5 +1,5 @@
 // The limits and the patience of one peer's schedule. Times are what a wide-area run needs by default; the budgets they
-// serve: first rerouted microbatch under 1 s after a crash (a closed connection, at once) and under 3 s after a hang
+// serve: first rerouted microbatch under 1 s after a crash (the host refuses what is sent: one status interval and a round trip) and under 3 s after a hang
 // (SilenceLimit + one status interval + one tick).
 namespace OrionNative.Engine.Pipeline.Schedule;
 
@@ -17,7 +17,7 @@ sealed record ScheduleSettings
     /// random paths, and cost memory (codes only with recomputation, else activations). docs/decisions/0045 has the sweep.</summary>
     public int SlackSlots { get; init; } = 6;
 
-    public TimeSpan StatusInterval { get; init; } = TimeSpan.FromSeconds(0.5);
+    public TimeSpan StatusInterval { get; init; } = TimeSpan.FromSeconds(0.25);
 
     /// <summary>A neighbour that says nothing for this long is suspected.</summary>
     public TimeSpan SilenceLimit { get; init; } = TimeSpan.FromSeconds(1.6);

@@ -11,11 +11,12 @@ static unsafe partial class Libc
     public const int SO_SNDBUF = 7, SO_RCVBUF = 8, SO_SNDBUFFORCE = 32, SO_RCVBUFFORCE = 33;
     public const int UDP_SEGMENT = 103, UDP_GRO = 104;
     public const int IP_MTU_DISCOVER = 10, IPV6_MTU_DISCOVER = 23, PMTUDISC_PROBE = 3, IPV6_V6ONLY = 26;
-    public const int MSG_DONTWAIT = 0x40;
-    public const short POLLIN = 1, POLLOUT = 4;
+    public const int IP_RECVERR = 11, IPV6_RECVERR = 25;
+    public const int MSG_DONTWAIT = 0x40, MSG_ERRQUEUE = 0x2000;
+    public const short POLLIN = 1, POLLOUT = 4, POLLERR = 8;
     public const int EFD_NONBLOCK = 0x800, EFD_CLOEXEC = 0x80000;
     public const int PR_SET_TIMERSLACK = 29;
-    public const int EINTR = 4, EIO = 5, EAGAIN = 11, EINVAL = 22, EMSGSIZE = 90, ENOBUFS = 105;
+    public const int EINTR = 4, EIO = 5, EAGAIN = 11, EINVAL = 22, EMSGSIZE = 90, ENOBUFS = 105, ECONNREFUSED = 111;
 
     public struct iovec
     {
