@@ -48,7 +48,7 @@ static class KernelsCommand
                     {
                         int spills = r.SpillLoadBytes + r.SpillStoreBytes;
                         spilling += spills > 0 ? 1 : 0;
-                        output.Text.WriteLine($"{architecture} {r.Kernel,-28} {source,-16} {r.Registers,3} registers {r.StaticSharedBytes,5} shared bytes {spills,4} spill bytes");
+                        output.Text.WriteLine($"{architecture} {r.Kernel,-28} {source,-20} {r.Registers,3} registers {r.StaticSharedBytes,5} shared bytes {spills,4} spill bytes");
                         kernels.Add(new JsonObject
                         {
                             ["architecture"] = architecture,

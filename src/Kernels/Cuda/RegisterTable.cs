@@ -14,7 +14,7 @@ static class RegisterTable
     {
         StringBuilder table = new();
         table.Append("# registers per thread by NVRTC 11.8; +N: N bytes of spills; smem: static shared bytes\n");
-        table.Append($"{"kernel",-32} {"file",-16} {string.Join(' ', Architectures.Select(a => $"{a,8}"))} {"smem",6}\n");
+        table.Append($"{"kernel",-32} {"file",-20} {string.Join(' ', Architectures.Select(a => $"{a,8}"))} {"smem",6}\n");
         foreach (string source in KernelSources.Names)
         {
             Dictionary<string, KernelResources>[] all =
@@ -22,7 +22,7 @@ static class RegisterTable
             foreach (string kernel in all[0].Keys.Order(StringComparer.Ordinal))
             {
                 string figures = string.Join(' ', all.Select(r => $"{Figure(r[kernel]),8}"));
-                table.Append($"{kernel,-32} {source,-16} {figures} {all[0][kernel].StaticSharedBytes,6}\n");
+                table.Append($"{kernel,-32} {source,-20} {figures} {all[0][kernel].StaticSharedBytes,6}\n");
             }
         }
 

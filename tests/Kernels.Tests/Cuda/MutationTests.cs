@@ -167,6 +167,137 @@ public sealed class MutationTests : IDisposable
         Caught("sum_bf16", expected);
     }
 
+    [Theory]
+    [InlineData("    __syncthreads();\n\n    if ((int)threadIdx.x >= width) return;", "    if ((int)threadIdx.x >= width) return;", "race on shared memory|never written")]
+    [InlineData("const bool seen = key < end;", "const bool seen = key <= end;", "past the end of allocation")]
+    [InlineData("group * width + c + j] = o[j]", "group * width + c + j + 8] = o[j]", "array index 2048 is out of bounds")]
+    public void AttentionCached_Mutated_IsCaught(string before, string after, string expected)
+    {
+        const int Width = 64, Tokens = 33;
+        Mutated("attention_cached.cu", "attention_cached", before, after).Launch(_stream, 1, 256, 0,
+            Zeros<ushort>(3 * Width), 3 * Width, Zeros<ushort>(Tokens * Width), Width, Zeros<ushort>(Tokens * Width), Width,
+            Zeros<ushort>(Width), Width, Zeros<float>(1), Tokens - 1, 1, 1, Width);
+        Caught("attention_cached", expected);
+    }
+
+    [Fact]
+    public void AttentionCachedMerge_SpanNeverComputed_IsCaught()
+    {
+        const int Width = 8;
+        CudaKernel kernel = Mutated("attention_cached.cu", "attention_cached_merge", "int spans,", "int spans,");
+        // Three spans were launched, the merge is told four.
+        CudaDeviceVariable<float> partial = new(_context, 4 * (Width + 2));
+        partial.CopyFrom(new float[3 * (Width + 2)]);
+        kernel.Launch(_stream, 1, 32, 0, partial.Address, Zeros<ushort>(Width), Width, 4, Width);
+        Caught("attention_cached_merge", "was never written");
+    }
+
+    [Theory]
+    [InlineData("muon_momentum", "    __syncthreads();\n    if (threadIdx.x > 0) return;", "    if (threadIdx.x > 0) return;", "never written")]
+    [InlineData("muon_momentum", "const int here = (int)min(8ll, end - i);", "const int here = 8;", "past the end of allocation")]
+    [InlineData("muon_direction", "    if (!tall) return;\n    __syncthreads();", "    if (!tall) return;", "race on shared memory|never written")]
+    [InlineData("muon_direction", "if (at.row >= rows || at.column >= columns) continue;", "if (at.row > rows || at.column >= columns) continue;", "past the end of allocation")]
+    public void Muon_Mutated_IsCaught(string name, string before, string after, string expected)
+    {
+        const int Rows = 37, Columns = 33, Count = Rows * Columns;
+        CudaKernel kernel = Mutated("muon.cu", name, before, after);
+        if (name == "muon_momentum")
+        {
+            kernel.Launch(_stream, 1, 256, 0, Zeros<float>(Count), Zeros<float>(Count), Zeros<float>(4), Zeros<double>(1), (long)Count);
+        }
+        else
+        {
+            kernel.Launch(_stream, new(2, 2, 1), 256, 0, Zeros<float>(Count), Zeros<float>(Count), Zeros<float>(4), Zeros<double>(1), Zeros<ushort>(Count), Rows, Columns);
+        }
+
+        Caught(name, expected);
+    }
+
+    [Theory]
+    [InlineData("        }\n        __syncthreads();\n    }\n#pragma unroll\n    for (int turn = 0; turn < Turns; turn++) {\n        const TileWalk at(turn);\n        if", "        }\n    }\n#pragma unroll\n    for (int turn = 0; turn < Turns; turn++) {\n        const TileWalk at(turn);\n        if", "race on shared memory|never written")]
+    [InlineData("x[(size_t)column * rows + row]", "x[(size_t)column * rows + row + 1]", "past the end of allocation")]
+    public void MuonUpdate_Mutated_IsCaught(string before, string after, string expected)
+    {
+        const int Rows = 37, Columns = 33, Count = Rows * Columns;
+        Mutated("muon.cu", "muon_update", before, after).Launch(_stream, new(2, 2, 1), 256, 0,
+            Zeros<ushort>(Count), Zeros<ushort>(Count), Zeros<ushort>(Count), Zeros<float>(4), Rows, Columns);
+        Caught("muon_update", expected);
+    }
+
+    [Theory]
+    [InlineData("j < here ? (u32)high", "j <= here ? (u32)high", "past the end of allocation")]
+    [InlineData("if (here == 8 && aligned_16(high + at) && aligned_16(low + at))", "if (here == 8)", "not a multiple of 16")]
+    public void HashWeights_Mutated_IsCaught(string before, string after, string expected)
+    {
+        const int Count = 11;
+        Mutated("hash.cu", "hash_weights", before, after).Launch(_stream, 1, 256, 0,
+            Zeros<ushort>(Count + 1) + 2, Zeros<ushort>(Count + 1) + 2, Zeros<ulong>(1), 0L, (long)Count);
+        Caught("hash_weights", expected);
+    }
+
+    [Fact]
+    public void HashWeights_SumNotZeroed_IsCaught()
+    {
+        CudaDeviceVariable<ulong> neverZeroed = new(_context, 1);
+        Mutated("hash.cu", "hash_weights_fp32", "u64 sum = 0;", "u64 sum = 0;").Launch(_stream, 1, 256, 0, Zeros<float>(8), neverZeroed.Address, 0L, 8L);
+        Caught("hash_weights_fp32", "was never written");
+    }
+
+    [Theory]
+    [InlineData("histogram[threadIdx.x] = 0;\n        __syncthreads();", "histogram[threadIdx.x] = 0;", "race on shared memory|never written")]
+    [InlineData("histogram[threadIdx.x] = 0;\n        __syncthreads();", "__syncthreads();", "never written")]
+    [InlineData("sums[warp] = inclusive;\n    __syncthreads();", "sums[warp] = inclusive;", "race on shared memory|never written")]
+    [InlineData("found[1] = rank - before;\n        __syncthreads();", "found[1] = rank - before;", "race on shared memory|never written")]
+    [InlineData("    __syncthreads();\n\n    unsigned char* to", "    unsigned char* to", "race on shared memory|never written")]
+    [InlineData("min(8ll, count - first - part));\n        float e[8], v[8];", "min(8ll, count - first - part + 1));\n        float e[8], v[8];", "past the end of allocation")]
+    [InlineData("equal < rank);", "equal <= rank);", "array index 512 is out of bounds")]
+    public void TopKPack_Mutated_IsCaught(string before, string after, string expected)
+    {
+        const int Count = 3001, Kept = 512;
+        Mutated("topk.cu", "topk_pack", before, after).Launch(_stream, 1, 256, 0,
+            Zeros<float>(Count), Zeros<float>(Count), 1f, Kept, Zeros<byte>(TopKWire.ChunkBytes(Kept)), (long)Count);
+        Caught("topk_pack", expected);
+    }
+
+    [Fact]
+    public void TopKAdd_PlacesPastTheEnd_IsCaught()
+    {
+        const int Count = 3, Kept = 4;
+        CudaDeviceVariable<byte> wire = new(_context, TopKWire.ChunkBytes(Kept));
+        wire.CopyFrom(Oracle.TopKPack(new float[Count], new float[Count], 1, Kept).Wire);
+        Mutated("topk.cu", "topk_add", "if (at >= count) continue;", "").Launch(_stream, 1, 256, 0, wire.Address, Kept, 1f, Zeros<float>(Count), (long)Count);
+        Caught("topk_add", "past the end of allocation");
+    }
+
+    [Theory]
+    [InlineData("rmsnorm.cu", "add_rmsnorm_forward", "const int c = threadIdx.x + i * blockDim.x;\n        if (c >= chunks) break;\n        uint4 v", "const int c = threadIdx.x + i * blockDim.x;\n        if (c > chunks) break;\n        uint4 v")]
+    [InlineData("swiglu.cu", "swiglu_forward", "if (i >= chunks) return;\n    const long long row = i / (width / 8);\n    const int column = (int)(i % (width / 8)) * 8;\n    const bf16* gates", "if (i > chunks) return;\n    const long long row = i / (width / 8);\n    const int column = (int)(i % (width / 8)) * 8;\n    const bf16* gates")]
+    [InlineData("rotary.cu", "rotary", "if (i >= chunks) return;", "if (i > chunks) return;")]
+    [InlineData("adamw.cu", "adamw", "if (count - first >= 8)", "if (count - first >= 7)")]
+    public void ElementKernel_OneTooFar_IsCaught(string source, string name, string before, string after)
+    {
+        const int Columns = 264;
+        CudaKernel kernel = Mutated(source, name, before, after);
+        ulong Rows() => Zeros<ushort>(Columns);
+        switch (name)
+        {
+            case "add_rmsnorm_forward":
+                kernel.Launch(_stream, 1, 64, 0, Rows(), Rows(), Rows(), Rows(), Rows(), Zeros<float>(1), Columns, 1e-5f);
+                break;
+            case "swiglu_forward":
+                kernel.Launch(_stream, 1, 256, 0, Zeros<ushort>(2 * Columns), Rows(), Columns, (long)Columns / 8);
+                break;
+            case "rotary":
+                kernel.Launch(_stream, 1, 256, 0, Zeros<ushort>(3 * 64), Zeros<float>(64), 1, 2, 3 * 64, 64, 0, 1f, 8L);
+                break;
+            default:
+                kernel.Launch(_stream, 1, 256, 0, Zeros<ushort>(15), Zeros<ushort>(15), Zeros<float>(15), Zeros<float>(15), Zeros<float>(15), Zeros<uint>(10), 15L);
+                break;
+        }
+
+        Caught(name, "past the end of allocation");
+    }
+
     CudaKernel Mutated(string source, string kernel, string before, string after)
     {
         string text = KernelSources.Read(source).Replace("#include \"ptx.cuh\"", KernelSources.Read("ptx.cuh").Replace("#pragma once", "", StringComparison.Ordinal), StringComparison.Ordinal);
