@@ -12,8 +12,8 @@ Suite[] suites =
     new("train-step", "a training step of preset 30m beside eager PyTorch", TrainStepSuite.Run),
     new("net-digest", "BLAKE3 beside SHA-256, one core", _ => NetDigest.Run()),
     new("net-loopback", "8 MiB one way, 2.2 MiB there and back: both links beside raw TCP and SslStream", _ => NetLoopback.Run()),
-    new("net-wan", "QUIC at 856 Mbit/s, 60 ms with 0 / 0.1 / 1 % loss; or the percentages given", NetWan.RunGoodput),
-    new("net-share", "QUIC: two flows on one link, control during bulk, connect to first byte", _ => NetWan.RunShare()),
+    new("net-wan", "QUIC at 856 Mbit/s, 60 ms with 0 / 0.1 / 1 % loss; or the percentages and profiles given", NetWan.RunGoodput),
+    new("net-share", "QUIC: two flows on one link, control during bulk, connect to first byte; or one of flows, control, first-byte", NetShare.Run),
 ];
 Suite? chosen = args.Length > 0 ? Array.Find(suites, suite => suite.Name == args[0]) : null;
 if (chosen != null)

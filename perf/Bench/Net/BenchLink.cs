@@ -19,15 +19,15 @@ sealed class BenchLink : IDisposable
     readonly int _messageBytes;
     uint _next;
 
-    public BenchLink(TransportKind kind, int messageBytes, Func<IPEndPoint, IPEndPoint>? through = null, int grants = 6)
+    public BenchLink(TransportKind kind, int messageBytes, Func<IPEndPoint, IPEndPoint>? through = null, int grants = 6, QuicOptions? quic = null)
     {
         _messageBytes = messageBytes;
         _pool = new PinnedPool(new SlotClass((nuint)messageBytes, 4 * grants));
         (_sideA, _sideB) = (new Receiving(this, grants), new Receiving(this, grants));
         Dialler = new PeerLink(new LinkOptions { Run = _run, Window = new DuplicateWindow() }, _sideA);
         Acceptor = new PeerLink(new LinkOptions { Run = _run, Window = new DuplicateWindow() }, _sideB);
-        _endpointA = Endpoint(kind, _a, null);
-        _endpointB = Endpoint(kind, _b, _ => Admission.Accept(Acceptor));
+        _endpointA = Endpoint(kind, _a, null, quic);
+        _endpointB = Endpoint(kind, _b, _ => Admission.Accept(Acceptor), quic);
         var address = new IPEndPoint(IPAddress.Loopback, _endpointB.LocalAddress.Port);
         DialledAt = Stopwatch.GetTimestamp();
         _endpointA.Dial(through?.Invoke(address) ?? address, _b.Id, Dialler);
@@ -45,11 +45,11 @@ sealed class BenchLink : IDisposable
 
     public long AcceptorBytes => Acceptor.Statistics.Received.ReceivedPayloadBytes;
 
-    static ITransportEndpoint Endpoint(TransportKind kind, NodeIdentity identity, Admit? admit)
+    static ITransportEndpoint Endpoint(TransportKind kind, NodeIdentity identity, Admit? admit, QuicOptions? quic)
     {
         var listen = new IPEndPoint(IPAddress.Loopback, 0);
         return kind == TransportKind.Quic
-            ? new QuicEndpoint(identity, new QuicOptions { Listen = listen, Admit = admit })
+            ? new QuicEndpoint(identity, (quic ?? new QuicOptions()) with { Listen = listen, Admit = admit })
             : new TlsEndpoint(identity, new TlsOptions { Listen = listen, Admit = admit });
     }
 

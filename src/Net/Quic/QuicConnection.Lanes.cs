@@ -2,6 +2,7 @@
 // 7, 11, 15). A packet is filled from the first lane that has bytes, then from the next, so a control message waits for what
 // the kernel already holds and no longer. Bytes are read in place: ngtcp2 keeps their address until they are acknowledged
 // and reads them again for a retransmission. Bytes in go to the sink in order; only then does the window open again.
+// A full queue on the way stops the data lanes (QueueShare), never the control lane.
 // Invariant: nothing managed is allocated here.
 using OrionNative.Net.Framing;
 using static OrionNative.Net.Quic.Interop.Ngtcp2;
@@ -12,8 +13,10 @@ sealed unsafe partial class QuicConnection
 {
     public const int LaneCount = 4;
 
+    const int DataLanes = (1 << LaneCount) - 1 - (1 << (int)Lane.Control);
     const ulong StatisticsEvery = 10_000_000;
 
+    QueueShare _share;
     long _firstSendStream = -1;
     int _woken;
     ulong _statisticsAt;
@@ -46,7 +49,7 @@ sealed unsafe partial class QuicConnection
     {
         IsDirty = false;
         long budget = (long)Math.Max(ngtcp2_conn_get_send_quantum(Native), NGTCP2_MAX_UDP_PAYLOAD_SIZE);
-        int blocked = 0;
+        int blocked = HasShare(now) ? 0 : DataLanes;
         ngtcp2_pkt_info info;
         while (budget > 0)
         {
@@ -79,6 +82,16 @@ sealed unsafe partial class QuicConnection
             PublishStatistics();
         }
         return null;
+    }
+
+    // CUBIC shares by itself.
+    bool HasShare(ulong now)
+    {
+        if (!_isOpen || _endpoint.Options.CongestionControl != CongestionControl.Bbr) return true;
+        ngtcp2_conn_info info;
+        ngtcp2_conn_get_conn_info_versioned(Native, 1, &info);
+        _share.Note(now, info.latest_rtt, info.bytes_in_flight, info.cwnd);
+        return info.bytes_in_flight < _share.CeilingBytes;
     }
 
     // The first lane with bytes that flow control lets go; -1 if there is none. ngtcp2 then still writes acknowledgements,
@@ -124,7 +137,7 @@ sealed unsafe partial class QuicConnection
         bool measured = info.min_rtt != ulong.MaxValue;
         Volatile.Write(ref _publishedRtt, measured ? (long)info.smoothed_rtt : 0);
         Volatile.Write(ref _publishedRttMin, measured ? (long)info.min_rtt : 0);
-        Volatile.Write(ref _publishedWindow, (long)info.cwnd);
+        Volatile.Write(ref _publishedWindow, (long)Math.Min(info.cwnd, _share.CeilingBytes));
         Volatile.Write(ref _publishedInFlight, (long)info.bytes_in_flight);
         nuint lost = 0;
         for (int lane = 0; lane < LaneCount && _firstSendStream >= 0; lane++) lost += ngtcp2_conn_get_stream_loss_count(Native, _firstSendStream + 4 * lane);
