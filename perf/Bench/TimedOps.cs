@@ -25,6 +25,12 @@ sealed class TimedDevice(IDevice device) : IDevice
 
     public void Synchronize() => device.Synchronize();
 
+    public long MemoryBytes => device.MemoryBytes;
+
+    public ITransfers Transfers => device.Transfers;
+
+    public IRecordedWork Record(Action work) => device.Record(work);
+
     public void Dispose() => device.Dispose();
 }
 

@@ -12,6 +12,9 @@ public interface IDevice : IDisposable
     /// accumulators are Float32 everywhere.</summary>
     ElementType ComputeType { get; }
 
+    /// <summary>Bytes of memory that the device has for work, used ones included.</summary>
+    long MemoryBytes { get; }
+
     /// <summary>The operations, executed in the order of the calls.</summary>
     IOps Ops { get; }
 
@@ -30,4 +33,12 @@ public interface IDevice : IDisposable
 
     /// <summary>Returns when all operations called before are done.</summary>
     void Synchronize();
+
+    /// <summary>Copies of payloads beside the computation.</summary>
+    ITransfers Transfers { get; }
+
+    /// <summary>Work made of operations only, which will run many times with the same shapes, addresses and arguments; what changes
+    /// between runs lies in the device's memory. On CUDA the first run calls the operations, the second records them into a graph,
+    /// and every later one launches that graph.</summary>
+    IRecordedWork Record(Action work);
 }

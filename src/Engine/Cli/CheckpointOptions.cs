@@ -8,7 +8,7 @@ namespace OrionNative.Engine.Cli;
 sealed class CheckpointOptions
 {
     readonly Option<string> _checkpoint = new("--checkpoint") { Description = "checkpoint folder, or run directory for its newest", HelpName = "directory", Required = true };
-    readonly Option<string> _device = new("--device") { Description = "where to compute: cpu", DefaultValueFactory = _ => "cpu" };
+    readonly Option<string> _device = new("--device") { Description = Devices.Help, DefaultValueFactory = _ => "cpu" };
     readonly Option<int> _threads = new("--threads") { Description = "CPU threads; 0: every processor" };
 
     public CheckpointOptions(Command command)

@@ -1,6 +1,7 @@
 // join: this machine becomes a peer of a run. The join string names the orchestrator by its key, so nobody can pose as it.
 using System.CommandLine;
 using System.Net;
+using OrionNative.Engine.Hosting;
 using OrionNative.Engine.Hosting.Swarm;
 using OrionNative.Engine.Run;
 using OrionNative.Net.Identity;
@@ -18,7 +19,7 @@ static class JoinCommand
         Option<string> state = new("--state") { Description = "folder of this peer's key and of files on their way, made at first start; it needs no other", DefaultValueFactory = _ => ".orion-peer", HelpName = "directory" };
         Option<string> listen = new("--listen") { Description = "address and port to listen on; port 0 takes a free one", DefaultValueFactory = _ => "0.0.0.0:0" };
         Option<string?> advertise = new("--advertise") { Description = "address that other peers dial, if it differs from --listen" };
-        Option<string> device = new("--device") { Description = "where to compute: cpu", DefaultValueFactory = _ => "cpu" };
+        Option<string> device = new("--device") { Description = Devices.Help, DefaultValueFactory = _ => "cpu" };
         Option<int> threads = new("--threads") { Description = "CPU threads; 0: every processor" };
         Option<double> rehearse = new("--rehearse-seconds") { Description = "let a microbatch take at least this long, as on a slower device; 0: as fast as it goes" };
         Option<string?> log = new("--log") { Description = "file for this peer's log instead of standard error", HelpName = "file" };

@@ -59,6 +59,10 @@ static class Program
         {
             return ExitStatus.Interrupted;
         }
+        catch (PlatformNotSupportedException error)
+        {
+            return Fail(ExitStatus.EnvironmentMissing, error.Message);
+        }
         catch (Exception error) when (ExitStatus.IsOperational(error))
         {
             return Fail(ExitStatus.Failed, error.Message);

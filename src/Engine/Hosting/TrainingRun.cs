@@ -48,7 +48,7 @@ sealed class TrainingRun : IDisposable
         _data = Open(_config.Data);
         _evalData = _config.EvalData.Count > 0 ? Open(_config.EvalData) : null;
         _device = Devices.Open(_config.Device, _config.Threads);
-        _peakFlops = Devices.PeakFlops(_config.Threads);
+        _peakFlops = Devices.PeakFlops(_config.Device, _config.Threads);
         _trainer = new Trainer(run.Model, _config, _device, new DatasetBatches(new TokenWindows(_data, _config.Sequence), _config));
         if (resumeFrom is null)
         {

@@ -35,6 +35,19 @@ sealed class StageChain : IDisposable
     /// <summary>Loss and gradients of one microbatch, in slot 0. Returns the sum of the losses in nats.</summary>
     public double Train(ReadOnlySpan<int> inputs, ReadOnlySpan<int> targets, int tokens, float gradientScale)
     {
+        CallTrain(inputs, targets, tokens, gradientScale);
+        return Last.LossSum(0);
+    }
+
+    /// <summary>The same, with the sum of the losses left on the device in sums[index] (Float64): nobody waits.</summary>
+    public void Train(ReadOnlySpan<int> inputs, ReadOnlySpan<int> targets, int tokens, float gradientScale, Tensor sums, int index)
+    {
+        CallTrain(inputs, targets, tokens, gradientScale);
+        Last.SumLosses(0, sums, index);
+    }
+
+    void CallTrain(ReadOnlySpan<int> inputs, ReadOnlySpan<int> targets, int tokens, float gradientScale)
+    {
         Forward(inputs, targets, tokens);
         for (int i = Stages.Length - 1; i >= 0; i--)
         {
@@ -44,8 +57,6 @@ sealed class StageChain : IDisposable
                 HandOver(Stages[i].CodeInGradient(0), Stages[i - 1].CodeOutGradient(0));
             }
         }
-
-        return Last.LossSum(0);
     }
 
     /// <summary>The sum of the losses of one microbatch in nats, without gradients.</summary>

@@ -17,6 +17,9 @@ sealed class StageModel : IDisposable
     readonly Block[] _blocks;
     readonly nint _address;
     readonly SlotState[] _state;
+    readonly IRecordedWork[] _forward;
+    readonly IRecordedWork[] _backward;
+    readonly float[] _gradientScale;
 
     /// <summary>Plans and allocates the activations. The parameters are shared, not owned.</summary>
     /// <exception cref="InsufficientMemoryException">The device cannot give the planned bytes.</exception>
@@ -42,6 +45,9 @@ sealed class StageModel : IDisposable
         }
 
         _state = new SlotState[options.Slots];
+        _gradientScale = new float[options.Slots];
+        _forward = [.. Enumerable.Range(0, options.Slots).Select(slot => _device.Record(() => CallForward(slot)))];
+        _backward = [.. Enumerable.Range(0, options.Slots).Select(RecordBackward)];
         _ops.RotaryTable(_memory.Scratch.RotaryTable, Model.RotaryBase);
     }
 
@@ -105,6 +111,23 @@ sealed class StageModel : IDisposable
     /// <summary>Runs the blocks: to <see cref="CodeOut"/>, or in the last stage to <see cref="Hidden"/>.</summary>
     public void Forward(int slot)
     {
+        if (IsWhole(slot))
+        {
+            _forward[slot].Run();
+        }
+        else
+        {
+            CallForward(slot);
+        }
+    }
+
+    // a microbatch of the planned shape is the same calls every time, which a device may have recorded
+    bool IsWhole(int slot) => !Options.Cached && _state[slot] == new SlotState(Options.Sequences, Options.Tokens, 0);
+
+    IRecordedWork RecordBackward(int slot) => _device.Record(() => CallBackward(slot, _gradientScale[slot]));
+
+    void CallForward(int slot)
+    {
         SlotMemory memory = _memory.Slots[slot];
         int rows = _state[slot].Sequences * _state[slot].Tokens;
         BlockActivations x = default;
@@ -164,6 +187,24 @@ sealed class StageModel : IDisposable
     /// <summary>Adds the weight gradients of a slot's microbatch, from <see cref="CodeOutGradient"/> or in the last stage from
     /// gradientScale * sum of the losses, and writes <see cref="CodeInGradient"/>. Uses up the slot's activations.</summary>
     public void Backward(int slot, float gradientScale)
+    {
+        if (!IsWhole(slot))
+        {
+            CallBackward(slot, gradientScale);
+            return;
+        }
+
+        if (_gradientScale[slot] != gradientScale)
+        {
+            _gradientScale[slot] = gradientScale;
+            _backward[slot].Dispose();
+            _backward[slot] = RecordBackward(slot);
+        }
+
+        _backward[slot].Run();
+    }
+
+    void CallBackward(int slot, float gradientScale)
     {
         SlotMemory memory = _memory.Slots[slot];
         int rows = _state[slot].Sequences * _state[slot].Tokens;
@@ -229,11 +270,14 @@ sealed class StageModel : IDisposable
     public double LossSum(int slot)
     {
         Tensor sums = _memory.Scratch.Sums;
-        _ops.Sum(View(_memory.Slots[slot].Losses, slot), sums, 0);
+        SumLosses(slot, sums, 0);
         double sum = 0;
         _device.Download(sums.Address, MemoryMarshal.AsBytes(new Span<double>(ref sum)));
         return sum;
     }
+
+    /// <summary>sums[index] (Float64) = <see cref="LossSum"/>, left on the device: nobody waits.</summary>
+    public void SumLosses(int slot, Tensor sums, int index) => _ops.Sum(View(_memory.Slots[slot].Losses, slot), sums, index);
 
     /// <summary>The losses of a slot without gradients: evaluation. Last stage only.</summary>
     public void ComputeLosses(int slot) =>
@@ -250,7 +294,12 @@ sealed class StageModel : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _device.Free(_address);
+    public void Dispose()
+    {
+        Array.ForEach(_forward, work => work.Dispose());
+        Array.ForEach(_backward, work => work.Dispose());
+        _device.Free(_address);
+    }
 
     readonly record struct SlotState(int Sequences, int Tokens, int Start);
 }

@@ -10,6 +10,8 @@ namespace OrionNative.Engine.Pipeline;
 /// <summary>Own and reduced gradient of a stage, Float32, in the layout of its parameters.</summary>
 sealed unsafe class GradientSum : IDisposable
 {
+    const long PieceBytes = 8 << 20;
+
     readonly ParameterSet _parameters;
     readonly IDevice _device;
     readonly nint _first;
@@ -42,32 +44,38 @@ sealed unsafe class GradientSum : IDisposable
     }
 
     /// <summary>Adds this peer's own sum.</summary>
-    public void AddOwn() => Add(_first);
+    public void AddOwn()
+    {
+        Add(_first, 0, Bytes);
+        _isEmpty = false;
+    }
 
-    /// <summary>Adds the share of another replica, given in this process's memory.</summary>
+    /// <summary>Adds the share of another replica, given in this process's memory, which is free when this returns.</summary>
     public void Add(byte* share)
     {
-        if (_device.ComputeType != ElementType.Float32)
+        ITransfers transfers = _device.Transfers;
+        for (long offset = 0; offset < Bytes; offset += PieceBytes)
         {
-            throw new NotSupportedException($"{_device.Name} does not add shares that lie in host memory");
+            long bytes = Math.Min(PieceBytes, Bytes - offset);
+            Add(transfers.Arrive((nint)(share + offset), bytes), offset, bytes);
         }
 
-        Add((nint)share);
+        transfers.Wait(transfers.Mark());
+        _isEmpty = false;
     }
 
     // the first share is copied: with one replica the reduced bits are the own ones, signs of zeros included
-    void Add(nint share)
+    void Add(nint piece, long offset, long bytes)
     {
+        Tensor source = Floats(piece, bytes), destination = Floats(_reduced + (nint)offset, bytes);
         if (_isEmpty)
         {
-            _device.Ops.Copy(Whole(share), Whole(_reduced));
+            _device.Ops.Copy(source, destination);
         }
         else
         {
-            _device.Ops.Add(Whole(share), Whole(_reduced));
+            _device.Ops.Add(source, destination);
         }
-
-        _isEmpty = false;
     }
 
     /// <summary>Sum of squares of each tensor of the reduced gradient, in canonical order.</summary>
@@ -89,7 +97,9 @@ sealed unsafe class GradientSum : IDisposable
     /// <summary>The own sum starts again at zero.</summary>
     public void Clear() => _parameters.ZeroGradients();
 
-    Tensor Whole(nint address) => new(address, ElementType.Float32, 1, checked((int)(Bytes / sizeof(float))));
+    Tensor Whole(nint address) => Floats(address, Bytes);
+
+    static Tensor Floats(nint address, long bytes) => new(address, ElementType.Float32, 1, checked((int)(bytes / sizeof(float))));
 
     /// <inheritdoc/>
     public void Dispose()

@@ -1,7 +1,8 @@
 // One peer's stage at work: weights, optimizer state, activations of the microbatches in flight, and the gradient sum.
 // It computes on memory that others hand to it (page-locked slots with payloads) and knows no network and no schedule.
 // Forward, backward and replay of a microbatch give the bits that the same stage gives in a single process.
-// Not thread-safe: one thread drives it.
+// Calls start work and do not wait for it: a payload that goes out is there, and one that came in is free, when a later mark of the
+// device's transfers is reached (on the CPU: at once). Not thread-safe: one thread drives it.
 using OrionNative.Engine.Model;
 using OrionNative.Engine.Run;
 using OrionNative.Engine.Training;
@@ -12,6 +13,8 @@ namespace OrionNative.Engine.Pipeline;
 /// <summary>A stage in training on one device.</summary>
 sealed unsafe class StageWorker : IDisposable
 {
+    const int LossesKept = 16;
+
     readonly RunConfig _run;
     readonly CodePayload _payload;
     readonly ParameterSet _parameters;
@@ -22,12 +25,17 @@ sealed unsafe class StageWorker : IDisposable
     readonly int[] _targets;
     readonly int[] _microbatchInSlot;
     readonly float _gradientScale;
+    readonly ITransfers _transfers;
+    readonly Tensor _lossSums;
+    readonly double* _hostLossSums;
+    int _losses;
     int _nextVictim;
 
     /// <summary>Plans and allocates; weights are zero until <see cref="Initialize"/> or a load.</summary>
     public StageWorker(ModelConfig model, StageRange range, RunConfig run, IDevice device, int slots)
     {
         (Model, Range, _run) = (model, range, run);
+        DeviceFit.Check(model, device);
         _payload = CodePayload.Of(model, run);
         _parameters = new ParameterSet(model, range, device, gradients: true);
         _optimizer = new Optimizer(_parameters, run);
@@ -39,6 +47,9 @@ sealed unsafe class StageWorker : IDisposable
         Array.Fill(_microbatchInSlot, -1);
         _gradientScale = 1f / ((long)run.Microbatches * _payload.Rows);
         Gradients = new GradientSum(_parameters);
+        _transfers = device.Transfers;
+        _lossSums = new Tensor(device.Allocate(sizeof(double) * LossesKept, "losses"), ElementType.Float64, 1, LossesKept);
+        _hostLossSums = (double*)_transfers.AllocateHost(sizeof(double) * LossesKept, "losses");
     }
 
     /// <summary>The model that this is a stage of.</summary>
@@ -80,13 +91,13 @@ sealed unsafe class StageWorker : IDisposable
         IOps ops = _parameters.Device.Ops;
         if (!Range.HasEmbedding)
         {
-            ops.CodeUnpack((nint)input, _payload.Format, _stage.CodeIn(slot));
+            ops.CodeUnpack(_transfers.Arrive((nint)input, _payload.CodeBytes), _payload.Format, _stage.CodeIn(slot));
         }
 
         _stage.Forward(slot);
         if (!Range.HasHead)
         {
-            ops.CodePack(_stage.CodeOut(slot), _payload.Format, (nint)output);
+            Send(_stage.CodeOut(slot), output);
             if (input != null)
             {
                 Buffer.MemoryCopy(ids, output + _payload.CodeBytes, _payload.IdsBytes, _payload.IdsBytes);
@@ -95,9 +106,9 @@ sealed unsafe class StageWorker : IDisposable
     }
 
     /// <summary>Adds the microbatch to the gradient sum: from the code gradient that came back (null in the last stage) to the
-    /// one that goes back (null in the first). Activations that are gone are made again from input. Returns the mean loss of
-    /// the microbatch in the last stage, else 0.</summary>
-    public double Backward(int microbatch, byte* input, byte* output, byte* outputGradient, byte* inputGradient)
+    /// one that goes back (null in the first). Activations that are gone are made again from input. Returns the number of the
+    /// loss for <see cref="LossOf"/>, which keeps the last 16.</summary>
+    public int Backward(int microbatch, byte* input, byte* output, byte* outputGradient, byte* inputGradient)
     {
         int slot = Array.IndexOf(_microbatchInSlot, microbatch);
         if (slot < 0)
@@ -109,17 +120,34 @@ sealed unsafe class StageWorker : IDisposable
         IOps ops = _parameters.Device.Ops;
         if (!Range.HasHead)
         {
-            ops.CodeUnpack((nint)outputGradient, _payload.Format, _stage.CodeOutGradient(slot));
+            ops.CodeUnpack(_transfers.Arrive((nint)outputGradient, _payload.CodeBytes), _payload.Format, _stage.CodeOutGradient(slot));
         }
 
         _stage.Backward(slot, _gradientScale);
         _microbatchInSlot[slot] = -1;
         if (!Range.HasEmbedding)
         {
-            ops.CodePack(_stage.CodeInGradient(slot), _payload.Format, (nint)inputGradient);
+            Send(_stage.CodeInGradient(slot), inputGradient);
         }
 
-        return Range.HasHead ? _stage.LossSum(slot) / _payload.Rows : 0;
+        int loss = _losses++ % LossesKept;
+        if (Range.HasHead)
+        {
+            _stage.SumLosses(slot, _lossSums, loss);
+            _transfers.Depart(_lossSums.Address + (sizeof(double) * loss), (nint)(_hostLossSums + loss), sizeof(double));
+        }
+
+        return loss;
+    }
+
+    /// <summary>The mean loss of the microbatch of a <see cref="Backward"/> whose mark was reached; 0 but in the last stage.</summary>
+    public double LossOf(int loss) => Range.HasHead ? _hostLossSums[loss] / _payload.Rows : 0;
+
+    void Send(Tensor code, byte* payload)
+    {
+        nint packed = _transfers.Departing((nint)payload, _payload.CodeBytes);
+        _parameters.Device.Ops.CodePack(code, _payload.Format, packed);
+        _transfers.Depart(packed, (nint)payload, _payload.CodeBytes);
     }
 
     /// <summary>The optimizer step on the reduced gradient; afterwards the sum is zero.</summary>
@@ -154,6 +182,9 @@ sealed unsafe class StageWorker : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        _parameters.Device.Synchronize();
+        _transfers.FreeHost((nint)_hostLossSums);
+        _parameters.Device.Free(_lossSums.Address);
         Gradients.Dispose();
         _stage.Dispose();
         _optimizer.Dispose();

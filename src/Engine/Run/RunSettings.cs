@@ -38,7 +38,7 @@ static class RunSettings
         Setting.Integer("microbatch-size", "sequences of a microbatch", 1, c => c.MicrobatchSize, (c, v) => c with { MicrobatchSize = (int)v }),
         Setting.Integer("sequence", "tokens of a sequence; 0: the smaller of 256 and the model's context", 0, c => c.Sequence, (c, v) => c with { Sequence = (int)v }),
         Setting.Integer("seed", "seed of the weights and of the order of the samples", 0, c => c.Seed, (c, v) => c with { Seed = v }, long.MaxValue),
-        Setting.Text("device", "where to compute: cpu", c => c.Device, (c, v) => c with { Device = v }),
+        Setting.Text("device", "where to compute: cpu, cuda:N (an NVIDIA card) or softcuda:N (the card's kernels on this processor, slow: for tests)", c => c.Device, (c, v) => c with { Device = v }),
         Setting.Integer("threads", "CPU threads; 0: every processor", 0, c => c.Threads, (c, v) => c with { Threads = (int)v }, 4096),
         Setting.Choice("recompute", "what backward recomputes instead of keeping", c => c.Recompute, (c, v) => c with { Recompute = v },
             ("none", RecomputeKind.None), ("norm", RecomputeKind.Norm), ("block", RecomputeKind.Block)),

@@ -21,14 +21,18 @@ sealed class GradientNorm : IDisposable
         _results = new Tensor(parameters.Device.Allocate(8L * count, $"gradient norms of {parameters.Range}"), ElementType.Float64, 1, count);
     }
 
-    /// <summary>The sum of squares of each tensor's gradient, in canonical order; valid until the next call.</summary>
-    public ReadOnlySpan<double> Squares()
+    /// <summary>Starts the sums of squares.</summary>
+    public void Begin()
     {
         for (int i = 0; i < _squares.Length; i++)
         {
             _parameters.Device.Ops.SumOfSquares(_parameters.All[i].Gradient, _results, i);
         }
+    }
 
+    /// <summary>The sum of squares of each tensor's gradient, in canonical order, after <see cref="Begin"/>; valid until the next call.</summary>
+    public ReadOnlySpan<double> Read()
+    {
         _parameters.Device.Download(_results.Address, MemoryMarshal.AsBytes(_squares.AsSpan()));
         return _squares;
     }

@@ -3,6 +3,7 @@
 //   loss = sum over the step's tokens / tokens      gradient of exactly this      g *= min(1, clip/|g|)      optimizer step
 // Everything of a step depends on (weights, optimizer state, step number) alone, so a resumed run continues exactly.
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using OrionNative.Engine.Model;
 using OrionNative.Engine.Run;
@@ -20,6 +21,9 @@ sealed class Trainer : IDisposable
     readonly Optimizer[] _optimizers;
     readonly GradientNorm[] _norms;
     readonly StageChain _chain;
+    readonly Tensor _lossSums;
+    readonly double[] _hostLossSums;
+    readonly IDevice _device;
     readonly int[] _inputs;
     readonly int[] _targets;
 
@@ -32,13 +36,16 @@ sealed class Trainer : IDisposable
     /// <exception cref="InsufficientMemoryException">The plan does not fit.</exception>
     public Trainer(ModelConfig model, RunConfig run, IDevice device, IBatchSource batches, IReadOnlyList<int>? cuts = null)
     {
-        (Model, _run, _batches) = (model, run, batches);
+        (Model, _run, _device, _batches) = (model, run, device, batches);
+        DeviceFit.Check(model, device);
         _schedule = LearningRateSchedule.Of(run);
         StageRange[] ranges = StageRange.Cut(model, cuts ?? model.Boundaries);
         _parameters = Array.ConvertAll(ranges, range => new ParameterSet(model, range, device, gradients: true));
         _optimizers = Array.ConvertAll(_parameters, parameters => new Optimizer(parameters, run));
         _norms = Array.ConvertAll(_parameters, parameters => new GradientNorm(parameters));
         _chain = new StageChain(_parameters, OptionsOf(run), run.Wire);
+        _lossSums = new Tensor(device.Allocate(8L * run.Microbatches, "losses"), ElementType.Float64, 1, run.Microbatches);
+        _hostLossSums = new double[run.Microbatches];
         _inputs = new int[run.MicrobatchSize * run.Sequence];
         _targets = new int[_inputs.Length];
         foreach (ParameterSet parameters in _parameters)
@@ -75,7 +82,8 @@ sealed class Trainer : IDisposable
     public IEnumerable<StateTensor> State =>
         _optimizers.SelectMany(optimizer => StateTensor.All(optimizer.Parameters, optimizer));
 
-    /// <summary>One inner step. Allocates nothing.</summary>
+    /// <summary>One inner step. Allocates nothing. Everything up to the gradient norm is called without waiting for any of it; the
+    /// host waits once, for losses and norm, because a step that is not finite must not be applied.</summary>
     /// <exception cref="NonFiniteException">Loss or gradient is not finite; nothing was applied.</exception>
     public StepResult Step()
     {
@@ -86,14 +94,14 @@ sealed class Trainer : IDisposable
         }
 
         long tokens = (long)_run.Microbatches * _inputs.Length;
-        double lossSum = 0;
         for (int microbatch = 0; microbatch < _run.Microbatches; microbatch++)
         {
             _batches.Fill(StepsDone, microbatch, _inputs, _targets);
-            lossSum += _chain.Train(_inputs, _targets, _run.Sequence, 1f / tokens);
+            _chain.Train(_inputs, _targets, _run.Sequence, 1f / tokens, _lossSums, microbatch);
         }
 
-        double loss = lossSum / tokens, norm = Norm();
+        Array.ForEach(_norms, norm => norm.Begin());
+        double loss = LossSum() / tokens, norm = Norm();
         RequireFinite("loss", loss);
         RequireFinite("gradient norm", norm);
         double rate = _schedule.At(StepsDone);
@@ -106,12 +114,24 @@ sealed class Trainer : IDisposable
         return new StepResult(StepsDone, loss, rate, norm, tokens, Stopwatch.GetElapsedTime(started).TotalSeconds);
     }
 
+    double LossSum()
+    {
+        _device.Download(_lossSums.Address, MemoryMarshal.AsBytes(_hostLossSums.AsSpan()));
+        double sum = 0;
+        foreach (double microbatch in _hostLossSums)
+        {
+            sum += microbatch;
+        }
+
+        return sum;
+    }
+
     double Norm()
     {
         double sum = 0;
         foreach (GradientNorm norm in _norms)
         {
-            foreach (double square in norm.Squares())
+            foreach (double square in norm.Read())
             {
                 sum += square;
             }
@@ -144,6 +164,7 @@ sealed class Trainer : IDisposable
     public void Dispose()
     {
         _chain.Dispose();
+        _device.Free(_lossSums.Address);
         Array.ForEach(_norms, norm => norm.Dispose());
         Array.ForEach(_optimizers, optimizer => optimizer.Dispose());
         Array.ForEach(_parameters, parameters => parameters.Dispose());

@@ -27,6 +27,9 @@ public sealed unsafe class CpuDevice : IDevice
     public ElementType ComputeType => ElementType.Float32;
 
     /// <inheritdoc/>
+    public long MemoryBytes => GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+
+    /// <inheritdoc/>
     public IOps Ops => _ops;
 
     static int DefaultThreads() =>
@@ -65,5 +68,20 @@ public sealed unsafe class CpuDevice : IDevice
     }
 
     /// <inheritdoc/>
+    public ITransfers Transfers { get; } = new HostTransfers();
+
+    /// <inheritdoc/>
+    public IRecordedWork Record(Action work) => new RepeatedCalls(work);
+
+    /// <inheritdoc/>
     public void Dispose() => _ops.Dispose();
+
+    sealed class RepeatedCalls(Action work) : IRecordedWork
+    {
+        public void Run() => work();
+
+        public void Dispose()
+        {
+        }
+    }
 }

@@ -96,9 +96,115 @@ sealed unsafe class CudaContext : IDisposable
         return value;
     }
 
+    /// <summary>How often the host has waited for this device.</summary>
+    public long HostWaits { get; private set; }
+
+    /// <summary>Counts a wait; whoever blocks calls it.</summary>
+    public void CountWait() => HostWaits++;
+
+    /// <summary>Device memory as the engine asks for it, not initialised.</summary>
+    /// <exception cref="InsufficientMemoryException">Names the purpose and the bytes asked for and free.</exception>
+    public nint Allocate(long bytes, string purpose)
+    {
+        CudaDriver driver = Enter();
+        ulong address;
+        int status = driver.cuMemAlloc_v2(&address, (nuint)bytes);
+        if (status == CudaDriver.StatusOutOfMemory)
+        {
+            (long free, long total) = MemoryInfo();
+            throw new InsufficientMemoryException(string.Create(
+                CultureInfo.InvariantCulture, $"{purpose} needs {bytes / 1e6:F1} MB; {Selector} has {free / 1e6:F1} MB free of {total / 1e6:F1}"));
+        }
+
+        driver.Check(status, "cuMemAlloc_v2", "bytes", bytes);
+        return (nint)address;
+    }
+
+    /// <summary>Returns memory of <see cref="Allocate"/>.</summary>
+    public void Free(nint address)
+    {
+        CudaDriver driver = Enter();
+        driver.Check(driver.cuMemFree_v2((ulong)address), "cuMemFree_v2", "address", address);
+    }
+
+    /// <summary>Page-locked host memory, not initialised.</summary>
+    /// <exception cref="InsufficientMemoryException">The machine would not lock that much.</exception>
+    public nint AllocateHost(long bytes, string purpose)
+    {
+        CudaDriver driver = Enter();
+        void* pointer;
+        int status = driver.cuMemHostAlloc(&pointer, (nuint)bytes, 0);
+        if (status == CudaDriver.StatusOutOfMemory)
+        {
+            throw new InsufficientMemoryException(string.Create(
+                CultureInfo.InvariantCulture, $"{purpose} needs {bytes / 1e6:F1} MB of page-locked host memory; the machine would not give them"));
+        }
+
+        driver.Check(status, "cuMemHostAlloc", "bytes", bytes);
+        return (nint)pointer;
+    }
+
+    /// <summary>Returns memory of <see cref="AllocateHost"/>.</summary>
+    public void FreeHost(nint address)
+    {
+        CudaDriver driver = Enter();
+        driver.Check(driver.cuMemFreeHost((void*)address), "cuMemFreeHost", "address", address);
+    }
+
+    /// <summary>Every byte becomes 0, in stream order.</summary>
+    public void ZeroAsync(nint address, long bytes, CudaStream stream)
+    {
+        CudaDriver driver = Enter();
+        driver.Check(driver.cuMemsetD8Async((ulong)address, 0, (nuint)bytes, stream.Handle), "cuMemsetD8Async", "bytes", bytes);
+    }
+
+    /// <summary>Page-locked host memory to the device, in stream order.</summary>
+    public void CopyToDeviceAsync(nint source, nint destination, long bytes, CudaStream stream)
+    {
+        CudaDriver driver = Enter();
+        driver.Check(driver.cuMemcpyHtoDAsync_v2((ulong)destination, (void*)source, (nuint)bytes, stream.Handle), "cuMemcpyHtoDAsync_v2", "bytes", bytes);
+    }
+
+    /// <summary>The device to page-locked host memory, in stream order.</summary>
+    public void CopyToHostAsync(nint source, nint destination, long bytes, CudaStream stream)
+    {
+        CudaDriver driver = Enter();
+        driver.Check(driver.cuMemcpyDtoHAsync_v2((void*)destination, (ulong)source, (nuint)bytes, stream.Handle), "cuMemcpyDtoHAsync_v2", "bytes", bytes);
+    }
+
+    /// <summary>Device to device, in stream order.</summary>
+    public void CopyAsync(nint source, nint destination, long bytes, CudaStream stream)
+    {
+        CudaDriver driver = Enter();
+        driver.Check(driver.cuMemcpyDtoDAsync_v2((ulong)destination, (ulong)source, (nuint)bytes, stream.Handle), "cuMemcpyDtoDAsync_v2", "bytes", bytes);
+    }
+
+    /// <summary>Host to device; done when it returns. Not ordered behind any stream's work.</summary>
+    public void CopyToDevice(ReadOnlySpan<byte> source, nint destination)
+    {
+        CudaDriver driver = Enter();
+        HostWaits++;
+        fixed (byte* from = source)
+        {
+            driver.Check(driver.cuMemcpyHtoD_v2((ulong)destination, from, (nuint)source.Length), "cuMemcpyHtoD_v2", "bytes", source.Length);
+        }
+    }
+
+    /// <summary>Device to host; done when it returns. Not ordered behind any stream's work.</summary>
+    public void CopyToHost(nint source, Span<byte> destination)
+    {
+        CudaDriver driver = Enter();
+        HostWaits++;
+        fixed (byte* to = destination)
+        {
+            driver.Check(driver.cuMemcpyDtoH_v2(to, (ulong)source, (nuint)destination.Length), "cuMemcpyDtoH_v2", "bytes", destination.Length);
+        }
+    }
+
     /// <summary>Waits for everything; throws what went wrong since.</summary>
     public void Synchronize()
     {
+        HostWaits++;
         CudaDriver driver = Enter();
         driver.Check(driver.cuCtxSynchronize(), "cuCtxSynchronize", "device", Ordinal);
     }

@@ -28,6 +28,7 @@ sealed unsafe class CudaEvent : IDisposable
     public void Synchronize()
     {
         CudaDriver driver = _context.Enter();
+        _context.CountWait();
         driver.Check(driver.cuEventSynchronize(_handle), "cuEventSynchronize");
     }
 

@@ -25,6 +25,7 @@ sealed unsafe class CudaStream : IDisposable
     public void Synchronize()
     {
         CudaDriver driver = _context.Enter();
+        _context.CountWait();
         driver.Check(driver.cuStreamSynchronize(_handle), "cuStreamSynchronize");
     }
 
@@ -53,6 +54,17 @@ sealed unsafe class CudaStream : IDisposable
     {
         CudaDriver driver = _context.Enter();
         driver.Check(driver.cuStreamBeginCapture_v2(_handle, CudaDriver.CaptureModeThreadLocal), "cuStreamBeginCapture_v2");
+    }
+
+    /// <summary>Ends a recording that failed, so that the stream can be used again; what was recorded is dropped.</summary>
+    public void AbandonCapture()
+    {
+        CudaDriver driver = _context.Enter();
+        nint graph;
+        if (driver.cuStreamEndCapture(_handle, &graph) == 0)
+        {
+            driver.Check(driver.cuGraphDestroy(graph), "cuGraphDestroy");
+        }
     }
 
     public CudaGraph EndCapture()

@@ -44,7 +44,7 @@ sealed class OrchestratedRun : IDisposable
         _run = run with { Config = config with { Out = _directory.Path } };
         _identity = NodeIdentity.LoadOrCreate(Path.Combine(_directory.Path, "orchestrator"));
         Orchestrator = new OrchestratorHost(_run, _directory, new SqliteRunStore(Path.Combine(_directory.Path, "run.db")), _identity, listen, _startStep, _ => { });
-        _peakFlops = Devices.PeakFlops(config.Threads);
+        _peakFlops = Devices.PeakFlops(config.Device, config.Threads);
         PrintPlan(output);
     }
 

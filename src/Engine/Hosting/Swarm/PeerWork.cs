@@ -18,6 +18,9 @@ sealed partial class PeerWork : IDisposable
     const int GrantsPerLane = 6;
     const int BulkGrants = 4;
     const int LinksMax = 24;
+    const int UnderWayMost = 3;
+    const int PollMilliseconds = 1;
+    const int NotCalled = -1;
 
     readonly RunDescription _run;
     readonly PeerId _self;
@@ -32,6 +35,7 @@ sealed partial class PeerWork : IDisposable
     readonly PinnedPool _pool;
     readonly BlockingCollection<Action> _queue = new(new ConcurrentQueue<Action>());
     readonly Thread _thread;
+    readonly Queue<(long Mark, Action Finish)> _underWay = new();
     StageWorker? _stage;
     long _busyTicks;
     uint _sendSerial;
@@ -49,6 +53,12 @@ sealed partial class PeerWork : IDisposable
         int codeSlots = (LinksMax * GrantsPerLane) + (8 * run.Config.Microbatches);
         _pool = new PinnedPool(new SlotClass((nuint)Payload.ForwardBytes, codeSlots), new SlotClass(BulkTransfer.PieceBytes, LinksMax * BulkGrants));
         _stateDirectory = options.StateDirectory;
+        unsafe
+        {
+            _device.Transfers.LockHost((nint)_pool.Memory, (long)_pool.Bytes);
+        }
+
+        MemoryBytes = _device.MemoryBytes;
         _thread = new Thread(Compute) { IsBackground = true, Name = "orion compute" };
         _thread.Start();
     }
@@ -61,18 +71,39 @@ sealed partial class PeerWork : IDisposable
     public ScheduleSettings Schedule { get; }
 
     /// <summary>Memory that this machine offers for a stage.</summary>
-    public long MemoryBytes { get; } = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+    public long MemoryBytes { get; }
 
     /// <summary>Relative speed, for placement: every peer counts the same; nothing is measured yet.</summary>
     public double Speed { get; } = 1;
 
     void Compute()
     {
-        foreach (Action work in _queue.GetConsumingEnumerable())
+        while (!_queue.IsCompleted)
         {
+            bool isBusy = _underWay.Count > 0;
             long began = TimeProvider.System.GetTimestamp();
-            work();
+            bool taken = _queue.TryTake(out Action? work, isBusy ? PollMilliseconds : Timeout.Infinite);
+            began = isBusy ? began : TimeProvider.System.GetTimestamp();
+            if (taken)
+            {
+                work!();
+            }
+
+            FinishReached(UnderWayMost);
             Interlocked.Add(ref _busyTicks, TimeProvider.System.GetElapsedTime(began).Ticks);
+        }
+
+        FinishReached(most: 0);
+    }
+
+    // A microbatch is called while the one before computes; on the CPU every mark is reached and nothing is ever under way.
+    void FinishReached(int most)
+    {
+        while (_underWay.TryPeek(out (long Mark, Action Finish) first) && (_underWay.Count > most || _device.Transfers.IsReached(first.Mark)))
+        {
+            _device.Transfers.Wait(first.Mark);
+            _underWay.Dequeue();
+            first.Finish();
         }
     }
 
@@ -96,6 +127,7 @@ sealed partial class PeerWork : IDisposable
         int life = _life;
         _queue.Add(() =>
         {
+            FinishReached(most: 0);
             if (life != _life)
             {
                 return;
@@ -129,13 +161,18 @@ sealed partial class PeerWork : IDisposable
         _queue.Add(() =>
         {
             long began = TimeProvider.System.GetTimestamp();
-            double loss = life == _life ? Work() : 0;
-            Rehearse(kind, began);
-            Array.ForEach(used, slot => slot.Release());
-            _post(() => _step(core => core.Schedule.HandleComputed(kind, step, microbatch, loss, _now(), _effects())));
+            int called = life == _life ? Work() : NotCalled;
+            _underWay.Enqueue((_device.Transfers.Mark(), () =>
+            {
+                double loss = called == NotCalled ? 0 : stage.LossOf(called);
+                Rehearse(kind, began);
+                Array.ForEach(used, slot => slot.Release());
+                _post(() => _step(core => core.Schedule.HandleComputed(kind, step, microbatch, loss, _now(), _effects())));
+            }
+            ));
         });
 
-        double Work()
+        int Work()
         {
             if (stage.Range.HasEmbedding && kind != ComputeKind.Backward)
             {
@@ -149,7 +186,7 @@ sealed partial class PeerWork : IDisposable
                 stage.Forward(microbatch, from, to);
             }
 
-            return kind == ComputeKind.Forward ? 0 : stage.Backward(
+            return kind == ComputeKind.Forward ? NotCalled : stage.Backward(
                 microbatch, from, to, outputGradient is null ? null : outputGradient.Slot.Data, inputGradient is null ? null : inputGradient.Slot.Data);
         }
     }
@@ -253,6 +290,11 @@ sealed partial class PeerWork : IDisposable
         _queue.Dispose();
         _stage?.Dispose();
         _files.Dispose();
+        unsafe
+        {
+            _device.Transfers.UnlockHost((nint)_pool.Memory);
+        }
+
         _device.Dispose();
     }
 }

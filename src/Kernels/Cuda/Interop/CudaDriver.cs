@@ -19,6 +19,7 @@ sealed unsafe class CudaDriver
     public const uint StreamNonBlocking = 1;
     public const uint EventDisableTiming = 2;
     public const int CaptureModeThreadLocal = 1;
+    public const int StatusOutOfMemory = 2;
     public const int StatusNotReady = 600;
 
     public readonly delegate* unmanaged[Cdecl]<uint, int> cuInit;

@@ -1,0 +1,49 @@
+// How packed codes get from host memory to where operations read them, and back, beside the computation. A device that computes
+// in host memory moves nothing: it hands out the host's own addresses. On CUDA there is a stream for each direction:
+//   Arrive     host -> staging on its own stream; operations called later wait for it, those called before do not
+//   Depart     staging -> host on its own stream after the operations called before; those called later do not wait
+// A mark names everything called so far; payloads may be sent, reused or freed once their mark is reached.
+namespace OrionNative.Kernels;
+
+/// <summary>Copies between host memory and a device, in the order of the calls. Allocates nothing managed after the first use of a size.</summary>
+public interface ITransfers
+{
+    /// <summary>Host memory, page-locked where that makes copies run by themselves; zeroed, at a multiple of 4096 bytes.</summary>
+    nint AllocateHost(long bytes, string purpose);
+
+    /// <summary>Returns memory of <see cref="AllocateHost"/>.</summary>
+    void FreeHost(nint address);
+
+    /// <summary>Page-locks memory that somebody else allocated; it stays theirs and must stay alive until <see cref="UnlockHost"/>.</summary>
+    void LockHost(nint address, long bytes);
+
+    /// <summary>Ends <see cref="LockHost"/>.</summary>
+    void UnlockHost(nint address);
+
+    /// <summary>The device's view of <paramref name="bytes"/> bytes at <paramref name="host"/>, readable by the operations called
+    /// before the next call of this method. The host bytes stay as they are until a later mark is reached.</summary>
+    nint Arrive(nint host, long bytes);
+
+    /// <summary>Where operations write bytes that will leave for <paramref name="host"/> by <see cref="Depart"/>.</summary>
+    nint Departing(nint host, long bytes);
+
+    /// <summary>Starts the bytes at <paramref name="departing"/> towards <paramref name="host"/>; they are there when a later mark
+    /// is reached. Device memory that stays unwritten until then may be given in place of <see cref="Departing"/>'s.</summary>
+    void Depart(nint departing, nint host, long bytes);
+
+    /// <summary>A name for everything called so far; marks ascend.</summary>
+    long Mark();
+
+    /// <summary>True when everything before the mark is done.</summary>
+    bool IsReached(long mark);
+
+    /// <summary>Returns when everything before the mark is done.</summary>
+    void Wait(long mark);
+}
+
+/// <summary>Operations that are the same each time: same calls, same memory, same arguments. A device may record them.</summary>
+public interface IRecordedWork : IDisposable
+{
+    /// <summary>Does the work.</summary>
+    void Run();
+}

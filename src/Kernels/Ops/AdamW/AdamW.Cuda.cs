@@ -1,0 +1,51 @@
+// AdamW on CUDA: the weight is bf16 with its low word beside it, together the exact fp32 master. One pass, eight elements a thread.
+using System.Runtime.InteropServices;
+
+namespace OrionNative.Kernels.Cuda;
+
+sealed partial class CudaOps
+{
+    CudaSettings<AdamWStep, AdamWSettings>? _adamWSettings;
+    CudaKernel? _adamW;
+
+    /// <summary>As adamw.cu reads them.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    struct AdamWSettings
+    {
+        public float LearningRate, Beta1, Beta2, Epsilon, WeightDecay, GradientScale, Correction1, Correction2;
+        public uint Step, Tensor;
+    }
+
+    /// <inheritdoc cref="IOps.AdamW"/>
+    public void AdamW(Tensor weight, Tensor low, Tensor gradient, Tensor m, Tensor v, AdamWStep step)
+    {
+        Shape.IsType(weight, ElementType.BFloat16);
+        Shape.Is(low, ElementType.Low16, weight.Rows, weight.Columns);
+        Shape.Is(gradient, ElementType.Float32, weight.Rows, weight.Columns);
+        Shape.Is(m, ElementType.Float32, weight.Rows, weight.Columns);
+        Shape.Is(v, ElementType.Float32, weight.Rows, weight.Columns);
+        Shape.Holds(
+            weight.IsContiguous && low.IsContiguous && gradient.IsContiguous && m.IsContiguous && v.IsContiguous && weight.Address % 16 == 0,
+            "tensors without gaps at multiples of 16 bytes", weight);
+        nint settings = SettingsOf(step);
+        _adamW ??= Kernel("adamw.cu", "adamw");
+        _adamW.Launch(_stream, DivideUp(weight.Count, Chunk * Threads), Threads, 0, weight, low, gradient, m, v, settings, weight.Count);
+    }
+
+    nint SettingsOf(AdamWStep step)
+    {
+        _adamWSettings ??= new CudaSettings<AdamWStep, AdamWSettings>(_context, _staging);
+        return _adamWSettings.TryFind(step, out nint address) ? address : _adamWSettings.Add(step, new AdamWSettings
+        {
+            LearningRate = step.LearningRate,
+            Beta1 = step.Beta1,
+            Beta2 = step.Beta2,
+            Epsilon = step.Epsilon,
+            WeightDecay = step.WeightDecay,
+            GradientScale = step.GradientScale,
+            Correction1 = (float)(1 / (1 - Math.Pow(step.Beta1, step.Step))),
+            Correction2 = (float)(1 / (1 - Math.Pow(step.Beta2, step.Step))),
+            Step = (uint)step.Step,
+        });
+    }
+}

@@ -1,0 +1,65 @@
+// RMSNorm on CUDA: a block a row forward; backward a block a run of rows, whose weight sums a second kernel adds in block order.
+namespace OrionNative.Kernels.Cuda;
+
+sealed partial class CudaOps
+{
+    const string RmsNormSource = "rmsnorm.cu";
+    const int NormThreadsMost = 1024, NormBackwardThreadsMost = 512;
+    const int NormChunksMost = 4;
+    const int NormBlocksMost = 256;
+
+    CudaKernel? _rmsNormForward, _addRmsNormForward, _rmsNormBackward, _rmsNormWeightGradient;
+
+    /// <inheritdoc cref="IOps.RmsNormForward"/>
+    public void RmsNormForward(Tensor x, Tensor weight, Tensor output, Tensor rstd, float epsilon)
+    {
+        int threads = CheckNorm(x, weight, output, rstd);
+        _rmsNormForward ??= Kernel(RmsNormSource, "rmsnorm_forward");
+        _rmsNormForward.Launch(_stream, x.Rows, threads, 0, x, weight, output, rstd, x.Columns, epsilon);
+    }
+
+    /// <inheritdoc cref="IOps.AddRmsNormForward"/>
+    public void AddRmsNormForward(Tensor x, Tensor y, Tensor weight, Tensor sum, Tensor output, Tensor rstd, float epsilon)
+    {
+        int threads = CheckNorm(x, weight, output, rstd);
+        Shape.Is(y, ElementType.BFloat16, x.Rows, x.Columns);
+        Shape.Is(sum, ElementType.BFloat16, x.Rows, x.Columns);
+        Shape.Holds(y.IsContiguous && sum.IsContiguous, "rows without gaps", sum);
+        _addRmsNormForward ??= Kernel(RmsNormSource, "add_rmsnorm_forward");
+        _addRmsNormForward.Launch(_stream, x.Rows, threads, 0, x, y, weight, sum, output, rstd, x.Columns, epsilon);
+    }
+
+    /// <inheritdoc cref="IOps.RmsNormBackward"/>
+    public void RmsNormBackward(Tensor gradOutput, Tensor x, Tensor weight, Tensor rstd, Tensor gradX, bool accumulate, Tensor gradWeight)
+    {
+        _ = CheckNorm(x, weight, gradOutput, rstd);
+        Shape.Is(gradX, ElementType.BFloat16, x.Rows, x.Columns);
+        Shape.IsVector(gradWeight, ElementType.Float32, x.Columns);
+        Shape.Holds(gradX.IsContiguous, "rows without gaps", gradX);
+        int threads = NormThreads(x.Columns, NormBackwardThreadsMost);
+        Shape.Holds(x.Columns <= Chunk * NormChunksMost * threads, "at most 16384 columns", x);
+        int rowsPerBlock = DivideUp(x.Rows, NormBlocksMost), blocks = DivideUp(x.Rows, rowsPerBlock);
+        nint partial = Workspace((long)sizeof(float) * blocks * x.Columns);
+        _rmsNormBackward ??= Kernel(RmsNormSource, "rmsnorm_backward");
+        _rmsNormBackward.Launch(
+            _stream, blocks, threads, 0, gradOutput, x, weight, rstd, gradX, partial, x.Rows, x.Columns, rowsPerBlock, accumulate ? 1 : 0);
+        _rmsNormWeightGradient ??= Kernel(RmsNormSource, "rmsnorm_weight_gradient");
+        _rmsNormWeightGradient.Launch(_stream, DivideUp(x.Columns, Threads), Threads, 0, partial, gradWeight, blocks, x.Columns);
+    }
+
+    static int CheckNorm(Tensor x, Tensor weight, Tensor output, Tensor rstd)
+    {
+        Shape.IsType(x, ElementType.BFloat16);
+        Shape.IsVector(weight, ElementType.BFloat16, x.Columns);
+        Shape.Is(output, ElementType.BFloat16, x.Rows, x.Columns);
+        Shape.IsVector(rstd, ElementType.Float32, x.Rows);
+        Shape.Holds(x.IsContiguous && output.IsContiguous, "rows without gaps", x);
+        RequireChunks(x);
+        int threads = NormThreads(x.Columns, NormThreadsMost);
+        Shape.Holds(x.Columns <= Chunk * NormChunksMost * threads, "at most 32768 columns", x);
+        return threads;
+    }
+
+    // one chunk a thread up to 256 threads, more threads only for rows that would not fit otherwise
+    static int NormThreads(int columns, int most) => RowThreads(columns / (columns > Chunk * NormChunksMost * 256 ? NormChunksMost : 1), Math.Min(most, columns > Chunk * NormChunksMost * 256 ? most : 256));
+}
