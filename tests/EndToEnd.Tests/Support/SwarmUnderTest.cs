@@ -30,14 +30,16 @@ sealed partial class SwarmUnderTest : IDisposable
             Assert.Skip("libngtcp2.so.16 is not on this machine; run this through ./orion test, which fetches it");
         }
 
-        string text = _folder.File("text.txt", string.Concat(Enumerable.Range(0, 3000).Select(i => $"line {i % 97}: the quick brown fox jumps over dog {i % 13}.\n")));
+        TextFile = _folder.File("text.txt", string.Concat(Enumerable.Range(0, 3000).Select(i => $"line {i % 97}: the quick brown fox jumps over dog {i % 13}.\n")));
         RunPath = Path.Combine(_folder.Path, "run");
-        Swarm = new LocalSwarm(ResolvedRun.From(config with { Data = [text], Out = RunPath }), resumeFrom: null, TextWriter.Null);
+        Swarm = new LocalSwarm(ResolvedRun.From(config with { Data = [TextFile], Out = RunPath }), resumeFrom: null, TextWriter.Null);
     }
 
     public LocalSwarm Swarm { get; }
 
     public string RunPath { get; }
+
+    public string TextFile { get; }
 
     public int Step => _step;
 

@@ -45,11 +45,11 @@ static class FileTransfer
     public static bool IsPlainName(string name) =>
         name.Length is > 0 and < 100 && name[0] != '.' && name.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_');
 
-    /// <summary>Sends a file; false if the link closed or turned it away.</summary>
-    public static async Task<bool> SendAsync(PeerLink link, PinnedPool pool, UInt128 run, int step, uint serial, string path)
+    /// <summary>Sends a file under the mark of its sender; false if the link closed or turned it away.</summary>
+    public static async Task<bool> SendAsync(PeerLink link, PinnedPool pool, UInt128 run, int step, uint sender, uint serial, string path)
     {
         using SafeFileHandle file = File.OpenHandle(path);
-        MessageHeader header = new() { Run = run, Kind = MessageKind.Checkpoint, Step = (uint)step, Epoch = serial, Tag = serial };
+        MessageHeader header = new() { Run = run, Kind = MessageKind.Checkpoint, Step = (uint)step, Epoch = sender + serial, Tag = serial };
         return await BulkTransfer.SendAsync(link, pool, header, RandomAccess.GetLength(file), (offset, slot, size) =>
         {
             if (RandomAccess.Read(file, slot.Span(size), offset) != size)

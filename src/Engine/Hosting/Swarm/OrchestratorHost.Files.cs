@@ -48,7 +48,7 @@ sealed partial class OrchestratorHost
             string path = Path.Combine(folder, asked.Name);
             long bytes = new FileInfo(path).Length;
             link.Respond(id, 0, BitConverter.GetBytes(bytes));
-            await FileTransfer.SendAsync(link, _pool, _linkOptions.Run, asked.Step, asked.Serial, path);
+            await FileTransfer.SendAsync(link, _pool, _linkOptions.Run, asked.Step, sender: 0, asked.Serial, path);
         }
         catch (Exception error) when (error is IOException or InvalidDataException)
         {

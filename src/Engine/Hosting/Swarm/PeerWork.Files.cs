@@ -259,7 +259,7 @@ sealed partial class PeerWork
             throw new IOException($"the orchestrator does not take {offer.Name} of step {offer.Step}: {Encoding.UTF8.GetString(response.Body)}");
         }
 
-        if (!await FileTransfer.SendAsync(link, _pool, RunNumber, offer.Step, offer.Serial, Path.Combine(folder, offer.Name)))
+        if (!await FileTransfer.SendAsync(link, _pool, RunNumber, offer.Step, _self.Mark(), offer.Serial, Path.Combine(folder, offer.Name)))
         {
             throw new IOException($"{offer.Name} of step {offer.Step} was not taken whole");
         }

@@ -250,7 +250,7 @@ sealed partial class PeerWork
             Kind = MessageKind.PseudoGradient,
             Step = (uint)reduce.Step,
             Stage = (ushort)_stageIndex,
-            Epoch = (uint)(reduce.ReduceId >> 32),
+            Epoch = _self.Mark() + (uint)(reduce.ReduceId >> 32),
             Attempt = (ushort)reduce.ReduceId,
             Tag = (ulong)reduce.ReduceId,
         };
