@@ -27,8 +27,10 @@ static class Diagnosis
         yield return Memory();
         yield return Disk();
         yield return Library("QUIC", "libngtcp2.so.16", "run `./orion doctor` once: it fetches ngtcp2 from Debian's backports; without it only the TCP transport works");
-        yield return Cuda("CUDA", CudaLibraries.Real, "cuda:0");
-        yield return Cuda("software CUDA", CudaLibraries.Software, "softcuda:0");
+        foreach (Finding found in Cuda("CUDA", CudaLibraries.Real).Concat(Cuda("software CUDA", CudaLibraries.Software)))
+        {
+            yield return found;
+        }
     }
 
     static Finding Memory()
@@ -48,23 +50,32 @@ static class Diagnosis
             : new Finding("disk", FindingKind.Missing, string.Create(CultureInfo.InvariantCulture, $"{free:F2} GB free in {Environment.CurrentDirectory}; checkpoints need about 1"), "free some space or run in another folder");
     }
 
-    static Finding Cuda(string subject, CudaLibraries libraries, string selector)
+    static List<Finding> Cuda(string subject, CudaLibraries libraries)
     {
         if (libraries.NotSupportedReason is { } reason)
         {
             string[] parts = reason.Split("; fix: ");
-            return new Finding(subject, FindingKind.Absent, parts[0], parts.Length > 1 ? parts[1] : null);
+            return [new Finding(subject, FindingKind.Absent, parts[0], parts.Length > 1 ? parts[1] : null)];
         }
 
+        List<Finding> found = [];
         try
         {
-            using CudaContext context = CudaContext.Open(selector);
-            return new Finding(subject, FindingKind.Good, $"{context.Selector} is {context.DeviceName}, compute capability {context.Architecture / 10}.{context.Architecture % 10}");
+            int count = CudaContext.Count(libraries);
+            for (int ordinal = 0; ordinal < count; ordinal++)
+            {
+                using CudaContext context = new(libraries, ordinal);
+                found.Add(new Finding(subject, FindingKind.Good, string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"--device {context.Selector} is {context.DeviceName}, compute capability {context.Architecture / 10}.{context.Architecture % 10}, {context.MemoryInfo().TotalBytes / 1e9:F1} GB")));
+            }
         }
         catch (CudaException error)
         {
-            return new Finding(subject, FindingKind.Absent, error.Message);
+            found.Add(new Finding(subject, FindingKind.Absent, error.Message));
         }
+
+        return found.Count > 0 ? found : [new Finding(subject, FindingKind.Absent, $"{libraries.Driver.Path} finds no device")];
     }
 
     static Finding Library(string subject, string name, string? fix)

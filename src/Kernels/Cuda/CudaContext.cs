@@ -56,6 +56,14 @@ sealed unsafe class CudaContext : IDisposable
     /// <summary>Dynamic shared memory that one block can have, in bytes.</summary>
     public int SharedBytesMost { get; }
 
+    /// <summary>Devices that the libraries see.</summary>
+    public static int Count(CudaLibraries libraries)
+    {
+        int count;
+        libraries.Driver.Check(libraries.Driver.cuDeviceGetCount(&count), "cuDeviceGetCount");
+        return count;
+    }
+
     /// <summary>Opens "cuda:N" or "softcuda:N".</summary>
     /// <exception cref="ArgumentException">Not a selector.</exception>
     public static CudaContext Open(string selector)

@@ -81,6 +81,7 @@ public class WholeModelTests
     [Theory]
     [InlineData(OptimizerKind.AdamW, BoundaryKind.None)]
     [InlineData(OptimizerKind.AdamW, BoundaryKind.Anchored)]
+    [InlineData(OptimizerKind.Muon, BoundaryKind.Resbm)]
     public void TenSteps_Losses_FollowTheCpu(OptimizerKind optimizer, BoundaryKind boundary)
     {
         ModelConfig model = SoftwareDevice.Model(boundary);
@@ -104,6 +105,30 @@ public class WholeModelTests
     sealed class SameText(IBatchSource text) : IBatchSource
     {
         public void Fill(long step, int microbatch, Span<int> inputs, Span<int> targets) => text.Fill(0, microbatch, inputs, targets);
+    }
+
+    [Fact]
+    public void Generator_PromptThenTokens_GivesTheLogitsOfTheCpu()
+    {
+        ModelConfig model = SoftwareDevice.Model(BoundaryKind.Anchored);
+        using CudaDevice software = SoftwareDevice.Open();
+        using CpuDevice cpu = new(1);
+        float[][] found = Logits(model, software), expected = Logits(model, cpu);
+        double allowed = Cancellation * _rounding * Math.Sqrt((BlockRoundings / 2 * model.Layers) + HeadRoundings);
+        for (int i = 0; i < expected.Length; i++)
+        {
+            Assert.True(Distance(expected[i], found[i]) <= allowed, $"call {i}: logits are off by {Distance(expected[i], found[i]):F4} of their norm, allowed {allowed:F4}");
+        }
+    }
+
+    static float[][] Logits(ModelConfig model, IDevice device)
+    {
+        ParameterSet[] parameters = Array.ConvertAll(StageRange.Cut(model, model.Boundaries), range => new ParameterSet(model, range, device, gradients: false));
+        Array.ForEach(parameters, set => set.Initialize(3));
+        using Generator generator = new(parameters);
+        float[][] logits = [[.. generator.Append([1, 2, 3, 4, 5])], [.. generator.Append([6])], [.. generator.Append([66])]];
+        Array.ForEach(parameters, set => set.Dispose());
+        return logits;
     }
 
     static double[] Losses(ModelConfig model, OptimizerKind optimizer, IDevice device)

@@ -35,7 +35,7 @@ sealed partial class PeerWork
         _stageIndex = self.Stage;
         _admittedEpoch = self.AdmittedEpoch;
         StageRange range = RunSegments.Range(_run.Model, placement.Slices[self.Stage]);
-        _log($"holds stage {self.Stage} ({range}); takes the state of step {step} from {(source.IsNone ? step == 0 ? "the seed" : "the checkpoint" : source.Short)}");
+        _log($"holds stage {self.Stage} ({range}) on {_device.Name}; takes the state of step {step} from {(source.IsNone ? step == 0 ? "the seed" : "the checkpoint" : source.Short)}");
         int slots = Schedule.SlotCount(self.Stage) + 1;
         OnCompute(() =>
         {
