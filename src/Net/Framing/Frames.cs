@@ -1,17 +1,26 @@
 // The bytes between messages. Data lanes carry 16-byte frames, the control lane 32-byte frames with an optional body.
 //   data      0 type · 1 zero (7 bytes: u8, u16) .. 4 slot (u32) · 8 value (u64)
 //             Begin: value = message id, 112 header bytes follow · Data: value = bytes that follow · Abort: value = message id
+//             End: value = message id, the 32 bytes of the digest follow, of a message whose header left it out
 //   control   0 type · 1 lane · 2 status (u16) · 4 slot (u32) · 8 id (u64) · 16 value (u64) · 24 body bytes (u32) · 28 zero (u32)
 // Invariant: nothing a frame says is believed before it was compared with what this side granted or asked for.
 using System.Buffers.Binary;
 
 namespace OrionNative.Net.Framing;
 
-enum DataFrameType : byte { Begin = 1, Data = 2, Abort = 3 }
+enum DataFrameType : byte { Begin = 1, Data = 2, Abort = 3, End = 4 }
 
 readonly record struct DataFrame(DataFrameType Type, uint Slot, ulong Value)
 {
     public const int Bytes = 16;
+
+    /// <summary>What follows a frame of a type and belongs to it; payload is no part of its frame.</summary>
+    public static int BodyBytes(DataFrameType type) => type switch
+    {
+        DataFrameType.Begin => MessageHeader.Bytes,
+        DataFrameType.End => Digest.Bytes,
+        _ => 0,
+    };
 
     public void Encode(Span<byte> wire)
     {
@@ -23,7 +32,7 @@ readonly record struct DataFrame(DataFrameType Type, uint Slot, ulong Value)
     public static DataFrame Decode(ReadOnlySpan<byte> wire)
     {
         uint type = BinaryPrimitives.ReadUInt32LittleEndian(wire);
-        if (type is < (uint)DataFrameType.Begin or > (uint)DataFrameType.Abort)
+        if (type is < (uint)DataFrameType.Begin or > (uint)DataFrameType.End)
             throw new InvalidDataException($"data frame type {type:x8} is unknown");
         return new((DataFrameType)type, BinaryPrimitives.ReadUInt32LittleEndian(wire[4..]), BinaryPrimitives.ReadUInt64LittleEndian(wire[8..]));
     }

@@ -34,8 +34,8 @@ public readonly record struct MessageHeader
     /// <summary>Bytes on the wire.</summary>
     public const int Bytes = 112;
 
-    /// <summary>The only version there is.</summary>
-    public const byte Version = 1;
+    /// <summary>The only version this side speaks. 1 had no End frames.</summary>
+    public const byte Version = 2;
 
     const uint Magic = 0x314D524F;
 
@@ -69,7 +69,8 @@ public readonly record struct MessageHeader
     /// <summary>For the layers above, e.g. wire format and rows; carried, not looked at.</summary>
     public ulong Tag { get; init; }
 
-    /// <summary>BLAKE3 of the payload; left empty, the link computes it while sending.</summary>
+    /// <summary>BLAKE3 of the payload; left empty, the link computes it while the payload leaves, and sends it behind it.
+    /// Empty in Admit then; always there in Deliver.</summary>
     public Digest Digest { get; init; }
 
     /// <summary>The lane that carries this kind.</summary>

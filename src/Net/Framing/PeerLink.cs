@@ -50,6 +50,9 @@ public sealed record LinkOptions
     /// <summary>How often the round trip is measured.</summary>
     public TimeSpan PingEvery { get; init; } = TimeSpan.FromSeconds(1);
 
+    /// <summary>Payloads up to this size are hashed before they leave, longer ones while they do.</summary>
+    internal int DigestFirstBytes { get; init; } = 1 << 16;
+
     /// <summary>Where time comes from.</summary>
     public TimeProvider Time { get; init; } = TimeProvider.System;
 }
@@ -57,7 +60,7 @@ public sealed record LinkOptions
 /// <summary>A link to one peer over one connection of either transport.</summary>
 public sealed class PeerLink : ITransportUser, ISessionHost
 {
-    enum CommandKind : byte { Send, Cancel, Grant, Answer, Request, Respond, Tick }
+    enum CommandKind : byte { Send, Seal, Cancel, Grant, Answer, Request, Respond, Tick }
 
     struct Command
     {
@@ -115,8 +118,9 @@ public sealed class PeerLink : ITransportUser, ISessionHost
             throw new ArgumentException($"The payload has {header.PayloadBytes} bytes, its slot {slot.CapacityBytes}.", nameof(header));
         slot.BeginRead();
         Outgoing message = Rent();
-        MessageHeader whole = header.Digest.IsEmpty ? header with { Digest = Digest.Of(slot.Data, (nuint)header.PayloadBytes) } : header;
-        message.Reset(whole, slot, Now() + ((deadline ?? _options.AnswerWithin).Ticks * 100));
+        // A large payload leaves while this thread computes its digest; a small one is quicker in one go.
+        bool isSmall = header.Digest.IsEmpty && header.PayloadBytes <= (ulong)_options.DigestFirstBytes;
+        message.Reset(isSmall ? header with { Digest = Digest.Of(slot.Data, (nuint)header.PayloadBytes) } : header, slot, Now() + ((deadline ?? _options.AnswerWithin).Ticks * 100));
         var task = new ValueTask<Answer>(message, message.Version);
         message.Link = this;
         if (cancellation.CanBeCanceled)
@@ -125,6 +129,12 @@ public sealed class PeerLink : ITransportUser, ISessionHost
         {
             message.Outcome = new Answer(AnswerKind.LinkClosed);
             message.Finish();
+        }
+        else if (!isSmall && header.Digest.IsEmpty)
+        {
+            // The message is not Done before the loop has this, unless the link has closed; then Post does nothing.
+            message.Digest = Digest.Of(slot.Data, (nuint)header.PayloadBytes);
+            Post(new Command { Kind = CommandKind.Seal, Message = message });
         }
         return task;
     }
@@ -276,6 +286,7 @@ public sealed class PeerLink : ITransportUser, ISessionHost
         switch (command.Kind)
         {
             case CommandKind.Send: Send(command.Message!); break;
+            case CommandKind.Seal: _session.Sender.Seal(command.Message!); break;
             case CommandKind.Cancel: _session.Sender.Cancel(command.Message!.Id, AnswerKind.Cancelled); break;
             case CommandKind.Grant: _session.Receiver.Grant(command.Slot!, command.Lane); break;
             case CommandKind.Answer: _session.Answer(command.Id, command.Answer); break;

@@ -113,9 +113,9 @@ sealed unsafe class Receiver(IReceiverHost host, DuplicateWindow window, long no
         parser.Have += take;
         if (parser.Have < parser.Need) return (nuint)take;
         DataFrame frame = DataFrame.Decode(parser.Partial);
-        if (parser.Need == DataFrame.Bytes && frame.Type == DataFrameType.Begin)
+        if (parser.Have < DataFrame.Bytes + DataFrame.BodyBytes(frame.Type))
         {
-            parser.Need += MessageHeader.Bytes;
+            parser.Need = DataFrame.Bytes + DataFrame.BodyBytes(frame.Type);
             return (nuint)take;
         }
         (parser.Have, parser.Need) = (0, DataFrame.Bytes);
@@ -125,6 +125,7 @@ sealed unsafe class Receiver(IReceiverHost host, DuplicateWindow window, long no
             case DataFrameType.Begin: Begin(entry, frame, parser.Partial.AsSpan(DataFrame.Bytes)); break;
             case DataFrameType.Data: Data(entry, frame, parser); break;
             case DataFrameType.Abort: Abort(entry, frame); break;
+            case DataFrameType.End: End(entry, frame, parser.Partial.AsSpan(DataFrame.Bytes, Digest.Bytes)); break;
         }
         return (nuint)take;
     }
@@ -176,6 +177,15 @@ sealed unsafe class Receiver(IReceiverHost host, DuplicateWindow window, long no
         Offer(entry);
     }
 
+    void End(Entry entry, DataFrame frame, ReadOnlySpan<byte> digest)
+    {
+        if (frame.Value != entry.Id || !entry.Header.Digest.IsEmpty || entry.Filled < entry.Header.PayloadBytes)
+            throw new InvalidDataException($"an End names message {frame.Value}; slot {frame.Slot} holds {entry.Id} with {entry.Filled} of {entry.Header.PayloadBytes} bytes");
+        entry.Header = entry.Header with { Digest = new Digest(digest) };
+        if (entry.State == EntryState.Arriving) Whole(entry);
+        else Offer(entry);
+    }
+
     nuint Payload(Parser parser, byte* data, nuint bytes)
     {
         Entry entry = parser.Target!;
@@ -191,6 +201,7 @@ sealed unsafe class Receiver(IReceiverHost host, DuplicateWindow window, long no
         Counters.ReceivedPayloadBytes += (long)take;
         if (entry.Filled < entry.Header.PayloadBytes) return take;
         parser.Target = null;
+        if (entry.Header.Digest.IsEmpty) return take; // an End brings it
         if (entry.State == EntryState.Arriving) Whole(entry);
         else Offer(entry);
         return take;

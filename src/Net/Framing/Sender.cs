@@ -46,6 +46,14 @@ sealed unsafe class Sender
         Promote((int)message.Header.Lane);
     }
 
+    /// <summary>The digest of a message is known now.</summary>
+    public void Seal(Outgoing message)
+    {
+        message.Header = message.Header with { Digest = message.Digest };
+        message.Sealed = true;
+        TryFinish(message);
+    }
+
     public void Granted(Lane lane, uint slot, ulong bytes)
     {
         if (lane == Lane.Control) throw new InvalidDataException("a slot was granted for the control lane, which carries no payload");
@@ -133,28 +141,35 @@ sealed unsafe class Sender
     void Fill(int lane, LaneQueue queue)
     {
         List<Outgoing> sending = _sending[lane];
-        while (!queue.HasUnsent && sending.Count > 0 && queue.HasRoom(BeginBytes + DataFrame.Bytes))
+        while (!queue.HasUnsent && queue.HasRoom(BeginBytes + DataFrame.Bytes) && Next(sending, lane == (int)Lane.Bulk) is { } message)
         {
-            Outgoing message = lane == (int)Lane.Bulk ? Nearest(sending) : sending[0];
             if (message.Abandoned)
             {
                 new DataFrame(DataFrameType.Abort, message.GrantedSlot, message.Id).Encode(queue.AddFrame(DataFrame.Bytes, message));
                 Sent(lane, message);
                 continue;
             }
-            Chunk(queue, message);
-            if (message.SentBytes == message.Header.PayloadBytes) Sent(lane, message);
+            if (!message.Begun || message.SentBytes < message.Header.PayloadBytes) Chunk(queue, message);
+            if (message.SentBytes < message.Header.PayloadBytes || !message.Sealed) continue;
+            if (message.DigestFollows) End(queue, message);
+            Sent(lane, message);
         }
     }
 
-    // The message with the least left. Taking turns instead would let equal messages end together and leave the link idle for
-    // the round trip that their slots need to be granted again (docs/decisions/0020).
-    static Outgoing Nearest(List<Outgoing> sending)
+    // The message that speaks next: on Bulk the one with the least left, because taking turns would let equal messages end
+    // together and leave the link idle for the round trip that their slots need to be granted again (docs/decisions/0020).
+    // One whose bytes have left and whose digest is still being computed lets others pass.
+    static Outgoing? Next(List<Outgoing> sending, bool nearestFirst)
     {
-        Outgoing nearest = sending[0];
+        Outgoing? next = null;
         foreach (Outgoing message in sending)
-            if (message.Header.PayloadBytes - message.SentBytes < nearest.Header.PayloadBytes - nearest.SentBytes) nearest = message;
-        return nearest;
+        {
+            ulong left = message.Header.PayloadBytes - message.SentBytes;
+            if (left == 0 && message.Begun && !message.Sealed && !message.Abandoned) continue;
+            if (!nearestFirst) return message;
+            if (next is null || left < next.Header.PayloadBytes - next.SentBytes) next = message;
+        }
+        return next;
     }
 
     void Chunk(LaneQueue queue, Outgoing message)
@@ -165,7 +180,7 @@ sealed unsafe class Sender
         if (!message.Begun)
         {
             new DataFrame(DataFrameType.Begin, message.GrantedSlot, message.Id).Encode(frame);
-            message.Header.Encode(frame[DataFrame.Bytes..]);
+            (message.DigestFollows ? message.Header with { Digest = default } : message.Header).Encode(frame[DataFrame.Bytes..]);
             message.Begun = true;
         }
         if (bytes == 0) return;
@@ -173,6 +188,13 @@ sealed unsafe class Sender
         queue.AddPayload(message.Slot!.Data + message.SentBytes, bytes, message);
         message.SentBytes += bytes;
         Counters.SentPayloadBytes += (long)bytes;
+    }
+
+    static void End(LaneQueue queue, Outgoing message)
+    {
+        Span<byte> frame = queue.AddFrame(DataFrame.Bytes + Digest.Bytes, message);
+        new DataFrame(DataFrameType.End, message.GrantedSlot, message.Id).Encode(frame);
+        message.Header.Digest.CopyTo(frame[DataFrame.Bytes..]);
     }
 
     void Sent(int lane, Outgoing message)
@@ -214,7 +236,7 @@ sealed unsafe class Sender
 
     void TryFinish(Outgoing message)
     {
-        if (message.IsDecided && message.Unacknowledged == 0 && message.State == OutgoingState.Sent) Finish(message);
+        if (message.IsDecided && message.Sealed && message.Unacknowledged == 0 && message.State == OutgoingState.Sent) Finish(message);
     }
 
     void Finish(Outgoing message)

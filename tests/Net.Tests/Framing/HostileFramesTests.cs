@@ -44,12 +44,12 @@ public unsafe class HostileFramesTests
         Assert.True(delivered > rounds / 10, $"{delivered} messages passed in {rounds} rounds");
     }
 
-    // Four messages of three lanes, control frames and a request, as A really sends them to B.
+    // Four messages of three lanes, two with their digest in front and two behind, control frames and a request, as A really sends them to B.
     static List<(Lane Lane, byte[] Bytes)> Record()
     {
         var pool = new PinnedPool(new SlotClass(Capacity, 12));
         var time = new ManualTime();
-        var a = new PeerLink(new LinkOptions { Run = _run, Window = new DuplicateWindow(16), Time = time }, new Checking());
+        var a = new PeerLink(new LinkOptions { Run = _run, Window = new DuplicateWindow(16), Time = time, DigestFirstBytes = 400 }, new Checking());
         var b = new PeerLink(new LinkOptions { Run = _run, Window = new DuplicateWindow(16), Time = time }, new Checking());
         List<(Lane, byte[])> traffic = [];
         var wire = new MemoryWire(a, new Tap(b, traffic)) { PieceBytesMax = 100_000 };

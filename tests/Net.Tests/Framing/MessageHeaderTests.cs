@@ -62,7 +62,7 @@ public class MessageHeaderTests
         };
         byte[] wire = new byte[MessageHeader.Bytes];
         header.Encode(wire);
-        string expected = "4f524d31" + "01" + "02" + "7000" + "0201" + new string('0', 28) + "03000000" + "04000000" + "05000000" + "06000000"
+        string expected = "4f524d31" + "02" + "02" + "7000" + "0201" + new string('0', 28) + "03000000" + "04000000" + "05000000" + "06000000"
             + "0700" + "0800" + "00000000" + "0900000000000000" + "0a00000000000000"
             + string.Concat(Enumerable.Range(1, 32).Select(i => i.ToString("x2"))) + new string('0', 32);
         Assert.Equal(expected, Convert.ToHexStringLower(wire));

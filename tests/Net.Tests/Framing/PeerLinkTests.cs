@@ -242,6 +242,52 @@ public class PeerLinkTests : IDisposable
         Assert.Empty(_handlerB.Delivered);
     }
 
+    // The digest of a large payload is computed while its bytes leave and comes behind them.
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(31)]
+    public void DigestBehindThePayload_Altered_MessageIsRefused_AndNeverShown(int digestByte)
+    {
+        const int Bytes = 100_000, EndBytes = 16 + 32;
+        _b.Grant(Rent(_poolB, Bytes), Lane.Forward);
+        int altered = 0;
+        _wire.FromA = piece =>
+        {
+            // alone in its piece, or at the end of one
+            if (piece.Length >= EndBytes && piece[^EndBytes] == (byte)DataFrameType.End && piece.AsSpan(piece.Length - EndBytes + 1, 3).IndexOfAnyExcept((byte)0) < 0)
+            {
+                piece = [.. piece];
+                piece[piece.Length - 32 + digestByte] ^= 1;
+                altered++;
+            }
+            return piece;
+        };
+        _wire.PieceBytesMax = 200_000;
+        Answer answer = default;
+        for (int i = 0; i < 20 && altered == 0; i++) answer = After(Send((uint)i, Bytes, out _));
+        Assert.Equal(1, altered);
+        Assert.Equal(Answer.Refused(Refusal.DigestMismatch), answer);
+    }
+
+    [Theory]
+    [InlineData(999)]
+    [InlineData(100_000)]
+    [InlineData(3 << 20)]
+    public void DigestLeftToTheLink_InFrontOrBehind_IsInTheDeliveredHeader(int bytes)
+    {
+        _b.Grant(Rent(_poolB, (nuint)bytes), Lane.Forward);
+        Slot slot = Rent(_poolA, (nuint)bytes);
+        new Random(bytes).NextBytes(slot.Span(bytes));
+        Assert.Equal(Answer.Accepted, After(_a.SendAsync(Header(1, bytes, MessageKind.Code), slot)));
+        byte[] expected = new byte[Digest.Bytes];
+        unsafe
+        {
+            fixed (byte* data = _handlerB.Delivered[0].Payload) Blake3.Hash(data, (ulong)bytes, expected);
+        }
+        Assert.Equal(new Digest(expected), _handlerB.Delivered[0].Header.Digest);
+    }
+
     [Fact]
     public void Cancelled_WhileItWaits_EndsAtOnce()
     {
