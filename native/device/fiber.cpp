@@ -5,6 +5,10 @@
 #include <cstdlib>
 #include <sys/mman.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
+
 #if defined(__x86_64__)
 asm(R"(
 .text
@@ -58,6 +62,10 @@ FiberStacks::~FiberStacks() {
 }
 
 void* prepareFiber(uint8_t* stackLowest, void (*main)()) {
+#ifdef __SANITIZE_ADDRESS__
+    // A kernel that ended in a fault left its frames behind, and AddressSanitizer still guards their edges.
+    __asan_unpoison_memory_region(stackLowest, FiberStackBytes);
+#endif
     auto** top = reinterpret_cast<void**>(stackLowest + FiberStackBytes);
     *--top = nullptr;
     *--top = reinterpret_cast<void*>(main);
