@@ -22,13 +22,14 @@ static unsafe class ElementwiseSuite
         using Arena arena = new(device);
         foreach ((string size, int rows) in new[] { ("30m", 2048), ("large", 32768) })
         {
-            // the copy moves as much as the median operation of this size, from and to memory of its own
-            long copyElements = (long)rows * 512 * 2;
-            Tensor from = arena.Tensor(rows * 2, 512), to = arena.Tensor(rows * 2, 512);
+            Tensor copySource = arena.Tensor(rows * 9, 512), copyTarget = arena.Tensor(rows * 9, 512);
             foreach (Case measured in Cases(device.Ops, arena, rows, size).Where(c => c.Name.Contains(filter, StringComparison.Ordinal)))
             {
+                // the copy moves as many bytes as the operation, from and to memory of its own: it meets the same caches
+                int copyRows = (int)(measured.Bytes / (8 * 512));
+                Tensor from = copySource.RowRange(0, copyRows), to = copyTarget.RowRange(0, copyRows);
                 double[][] seconds = Clock.Alternately(Samples, SecondsASample, measured.Call, () => device.Ops.Copy(from, to));
-                double copy = 8.0 * copyElements / Clock.Median(seconds[1]);
+                double copy = 8.0 * copyRows * 512 / Clock.Median(seconds[1]);
                 double ceiling = measured.Bytes / copy;
                 double median = Clock.Median(seconds[0]);
                 Console.WriteLine($"{measured.Name,-22} {measured.Shape,-24} {measured.Bytes / 1e6,8:F1} MB {median * 1e6,9:F1} us {measured.Bytes / median / 1e9,7:F1} GB/s, copy {copy / 1e9,6:F1}, ratio {ceiling / median:F2}");

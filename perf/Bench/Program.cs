@@ -10,6 +10,8 @@ Suite[] suites =
     new("elementwise", "memory-bound operations against the copy bandwidth", ElementwiseSuite.Run),
     new("quic", "QUIC over loopback: goodput, CPU per gigabyte, round trip", QuicBench.Run),
     new("train-step", "a training step of preset 30m beside eager PyTorch", TrainStepSuite.Run),
+    new("tokenizer", "BPE: training 4096 ids on the given texts, and encoding them", TokenizerSuite.Run),
+    new("start", "process start to first training step of tiny, and memory against its plan", StartSuite.Run),
     new("net-digest", "BLAKE3 beside SHA-256, one core", _ => NetDigest.Run()),
     new("net-loopback", "8 MiB one way, 2.2 MiB there and back: both links beside raw TCP and SslStream", _ => NetLoopback.Run()),
     new("net-wan", "QUIC at 856 Mbit/s, 60 ms with 0 / 0.1 / 1 % loss; or the percentages and profiles given", NetWan.RunGoodput),

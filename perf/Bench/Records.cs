@@ -61,6 +61,8 @@ static class Records
         Append(file, line);
     }
 
+    public static JsonArray Milliseconds(double[] seconds) => [.. seconds.Select(s => (JsonNode)Math.Round(s * 1e3, 1))];
+
     static JsonArray Microseconds(double[] seconds) => new([.. seconds.Select(s => (JsonNode)Math.Round(s * 1e6, 2))]);
 
     /// <summary>The checkout: ORION_ROOT, which `./orion` sets, else the working directory.</summary>

@@ -129,20 +129,18 @@ static class TrainStepSuite
     static void Add(JsonObject record, string key, string ratioKey, double[] ours, double[] theirs, out double mine, out double other)
     {
         (mine, other) = (Clock.Median(ours), Clock.Median(theirs));
-        record[key + "MsSamples"] = Milliseconds(ours);
+        record[key + "MsSamples"] = Records.Milliseconds(ours);
         record[key + "MsMedian"] = Math.Round(mine * 1e3, 1);
-        record["peer" + char.ToUpperInvariant(key[0]) + key[1..] + "MsSamples"] = Milliseconds(theirs);
+        record["peer" + char.ToUpperInvariant(key[0]) + key[1..] + "MsSamples"] = Records.Milliseconds(theirs);
         record["peer" + char.ToUpperInvariant(key[0]) + key[1..] + "MsMedian"] = Math.Round(other * 1e3, 1);
         record[ratioKey] = Math.Round(other / mine, 3);
     }
-
-    static JsonArray Milliseconds(double[] seconds) => [.. seconds.Select(s => (JsonNode)Math.Round(s * 1e3, 1))];
 
     /// <summary>Seconds of one step.</summary>
     readonly record struct Cost(double Wall, double Processor);
 
     /// <summary>Tokens without meaning: the arithmetic does not care.</summary>
-    sealed class RandomTokens(int vocabulary) : IBatchSource
+    public sealed class RandomTokens(int vocabulary) : IBatchSource
     {
         public void Fill(long step, int microbatch, Span<int> inputs, Span<int> targets)
         {

@@ -9,6 +9,6 @@ interface IBatchSource
     /// <param name="step">Inner step, from 0.</param>
     /// <param name="microbatch">In [0, M).</param>
     /// <param name="inputs">Ids in [0, V).</param>
-    /// <param name="targets">Ids in [0, V).</param>
+    /// <param name="targets">Ids in [0, V): every position is predicted, and the step divides by all of them.</param>
     void Fill(long step, int microbatch, Span<int> inputs, Span<int> targets);
 }

@@ -85,6 +85,7 @@ sealed class Trainer : IDisposable
     /// <summary>One inner step. Allocates nothing. Everything up to the gradient norm is called without waiting for any of it; the
     /// host waits once, for losses and norm, because a step that is not finite must not be applied.</summary>
     /// <exception cref="NonFiniteException">Loss or gradient is not finite; nothing was applied.</exception>
+    /// <exception cref="ArgumentException">The batch has a position without a target; nothing was applied.</exception>
     public StepResult Step()
     {
         long started = Stopwatch.GetTimestamp();
@@ -97,6 +98,7 @@ sealed class Trainer : IDisposable
         for (int microbatch = 0; microbatch < _run.Microbatches; microbatch++)
         {
             _batches.Fill(StepsDone, microbatch, _inputs, _targets);
+            RequireTargets(microbatch);
             _chain.Train(_inputs, _targets, _run.Sequence, 1f / tokens, _lossSums, microbatch);
         }
 
@@ -112,6 +114,17 @@ sealed class Trainer : IDisposable
 
         StepsDone++;
         return new StepResult(StepsDone, loss, rate, norm, tokens, Stopwatch.GetElapsedTime(started).TotalSeconds);
+    }
+
+    // loss and gradient are divided by all positions before the first of them is known: a masked one would weigh them wrongly
+    void RequireTargets(int microbatch)
+    {
+        int masked = _targets.AsSpan().IndexOfAnyInRange(int.MinValue, -1);
+        if (masked >= 0)
+        {
+            throw new ArgumentException(
+                $"step {StepsDone + 1}, microbatch {microbatch}: position {masked} has the target {_targets[masked]}; training predicts every position, so targets are ids from 0 on");
+        }
     }
 
     double LossSum()

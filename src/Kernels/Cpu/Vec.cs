@@ -69,8 +69,8 @@ unsafe interface IVec<TSelf> :
     /// <summary>The largest lane.</summary>
     static abstract float MaxOf(TSelf x);
 
-    /// <summary>sums += the lanes, or their squares, as doubles; sums has Width lanes.</summary>
-    static abstract void AddTo(TSelf x, bool squares, double* sums);
+    /// <summary>Sum in double of n elements or of their squares, in an order that depends on n alone.</summary>
+    static abstract double SumOf(float* x, int n, bool squares);
 }
 
 // the last, incomplete vector of a row of narrow elements: once a row, so plain loops

@@ -132,11 +132,19 @@ readonly unsafe struct Vec128(Vector128<float> v) : IVec<Vec128>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float MaxOf(Vec128 x) => MathF.Max(MathF.Max(x._v[0], x._v[1]), MathF.Max(x._v[2], x._v[3]));
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void AddTo(Vec128 x, bool squares, double* sums)
+    public static double SumOf(float* x, int n, bool squares)
     {
-        (Vector128<double> low, Vector128<double> high) = Vector128.Widen(x._v);
-        (Vector128.Load(sums) + (squares ? low * low : low)).Store(sums);
-        (Vector128.Load(sums + 2) + (squares ? high * high : high)).Store(sums + 2);
+        Vector128<double> sum0 = default, sum1 = default, sum2 = default, sum3 = default;
+        for (int i = 0; i < n; i += 2 * Width)
+        {
+            (Vector128<double> a, Vector128<double> b) = Vector128.Widen(Load(x + i, n - i)._v);
+            (Vector128<double> c, Vector128<double> d) = i + Width < n ? Vector128.Widen(Load(x + i + Width, n - i - Width)._v) : default;
+            sum0 += squares ? a * a : a;
+            sum1 += squares ? b * b : b;
+            sum2 += squares ? c * c : c;
+            sum3 += squares ? d * d : d;
+        }
+
+        return Vector128.Sum((sum0 + sum1) + (sum2 + sum3));
     }
 }

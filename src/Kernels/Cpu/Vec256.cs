@@ -134,12 +134,20 @@ readonly unsafe struct Vec256(Vector256<float> v) : IVec<Vec256>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float MaxOf(Vec256 x) => Vec128.MaxOf(new(Vector128.MaxNative(x._v.GetLower(), x._v.GetUpper())));
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void AddTo(Vec256 x, bool squares, double* sums)
+    public static double SumOf(float* x, int n, bool squares)
     {
-        (Vector256<double> low, Vector256<double> high) = Vector256.Widen(x._v);
-        (Vector256.Load(sums) + (squares ? low * low : low)).Store(sums);
-        (Vector256.Load(sums + 4) + (squares ? high * high : high)).Store(sums + 4);
+        Vector256<double> sum0 = default, sum1 = default, sum2 = default, sum3 = default;
+        for (int i = 0; i < n; i += 2 * Width)
+        {
+            (Vector256<double> a, Vector256<double> b) = Vector256.Widen(Load(x + i, n - i)._v);
+            (Vector256<double> c, Vector256<double> d) = i + Width < n ? Vector256.Widen(Load(x + i + Width, n - i - Width)._v) : default;
+            sum0 += squares ? a * a : a;
+            sum1 += squares ? b * b : b;
+            sum2 += squares ? c * c : c;
+            sum3 += squares ? d * d : d;
+        }
+
+        return Vector256.Sum((sum0 + sum1) + (sum2 + sum3));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

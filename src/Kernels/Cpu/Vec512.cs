@@ -128,12 +128,20 @@ readonly unsafe struct Vec512(Vector512<float> v) : IVec<Vec512>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float MaxOf(Vec512 x) => Vec256.MaxOf(new(Vector256.MaxNative(x._v.GetLower(), x._v.GetUpper())));
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void AddTo(Vec512 x, bool squares, double* sums)
+    public static double SumOf(float* x, int n, bool squares)
     {
-        (Vector512<double> low, Vector512<double> high) = Vector512.Widen(x._v);
-        (Vector512.Load(sums) + (squares ? low * low : low)).Store(sums);
-        (Vector512.Load(sums + 8) + (squares ? high * high : high)).Store(sums + 8);
+        Vector512<double> sum0 = default, sum1 = default, sum2 = default, sum3 = default;
+        for (int i = 0; i < n; i += 2 * Width)
+        {
+            (Vector512<double> a, Vector512<double> b) = Vector512.Widen(Load(x + i, n - i)._v);
+            (Vector512<double> c, Vector512<double> d) = i + Width < n ? Vector512.Widen(Load(x + i + Width, n - i - Width)._v) : default;
+            sum0 += squares ? a * a : a;
+            sum1 += squares ? b * b : b;
+            sum2 += squares ? c * c : c;
+            sum3 += squares ? d * d : d;
+        }
+
+        return Vector512.Sum((sum0 + sum1) + (sum2 + sum3));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

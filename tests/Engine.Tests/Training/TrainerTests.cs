@@ -28,6 +28,30 @@ public class TrainerTests
         Assert.InRange(last, 1.0, 2.2);
     }
 
+    [Fact]
+    public void Batch_WithAMaskedTarget_IsRefusedAndNothingIsApplied()
+    {
+        ModelConfig model = SmallRuns.Model(2, BoundaryKind.None, 1);
+        RunConfig run = SmallRuns.Run(OptimizerKind.AdamW, steps: 5);
+        using CpuDevice device = new(1);
+        using Trainer trainer = new(model, run, device, new MaskedFromSecondStep(new NoisyRule(model.Vocabulary, run.Sequence)));
+        trainer.Step();
+        string before = trainer.WeightsHash();
+        ArgumentException refused = Assert.Throws<ArgumentException>(() => trainer.Step());
+        Assert.Contains("step 2, microbatch 1: position 5 has the target -1", refused.Message, StringComparison.Ordinal);
+        Assert.Equal(before, trainer.WeightsHash());
+        Assert.Equal(1, trainer.StepsDone);
+    }
+
+    sealed class MaskedFromSecondStep(IBatchSource source) : IBatchSource
+    {
+        public void Fill(long step, int microbatch, Span<int> inputs, Span<int> targets)
+        {
+            source.Fill(step, microbatch, inputs, targets);
+            targets[5] = step == 1 && microbatch == 1 ? -1 : targets[5];
+        }
+    }
+
     [Theory]
     [InlineData(BoundaryKind.None)]
     [InlineData(BoundaryKind.Resbm)]

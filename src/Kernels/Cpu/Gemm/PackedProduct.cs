@@ -22,7 +22,7 @@ sealed unsafe class PackedProduct : IDisposable
 
     /// <summary>Most singles of op(b) that a group of columns has: 384 KiB, well inside a second-level cache of 1 MiB.</summary>
     const int GroupFloats = 98304;
-    const int RowsAtOnce = 2048, ColumnsAtOnce = 2048, PanelsAtOnce = 16;
+    const int RowsAtOnce = 2048, ColumnsAtOnce = 2048, PanelsAtOnce = 16, StepsAtOnce = 64;
 
     readonly ThreadTeam _team;
     readonly MicrokernelSet _tiles;
@@ -41,17 +41,56 @@ sealed unsafe class PackedProduct : IDisposable
 
     int EdgeFloats => _tiles.Rows * _tiles.Columns;
 
+    /// <summary>One operand's part of a block, and how packing it is shared out.</summary>
+    struct Side
+    {
+        public Operand Source;
+        public float* Packed;
+        public nint PanelStride;
+        public int Count, Panels, Width, PanelsAnItem, StepsAnItem, ItemsOverK, Items;
+
+        public Side(Operand source, int count, int k, float* packed, int width, int members)
+        {
+            (Source, Count, Width) = (source, count, width);
+            Packed = packed;
+            Panels = DivideUp(count, width);
+            PanelStride = PackedProduct.PanelStride(k, width);
+            // reading should follow the source's lines: many panels and few steps of k where k steps over rows, else all of k
+            PanelsAnItem = source.OuterStep == 1 ? PanelsAtOnce : Math.Clamp(Panels / (4 * members), 1, PanelsAtOnce);
+            StepsAnItem = source.OuterStep == 1 ? StepsAtOnce : k;
+            ItemsOverK = Math.Max(1, DivideUp(k, Math.Max(1, StepsAnItem)));
+            Items = DivideUp(Panels, PanelsAnItem) * ItemsOverK;
+        }
+
+        public readonly float* Panel(int index) => Packed + (index * PanelStride);
+
+        public readonly void Pack(int firstPanel, int panelCount, int firstK, int start, int k)
+        {
+            int first = firstPanel * Width, count = Math.Min(panelCount * Width, Count - first);
+            if (Source.OuterStep == 1)
+            {
+                Packing.FromColumns(Source.At(first, firstK + start), Source.InnerStep, count, k, Panel(firstPanel) + (start * Width), Width, PanelStride);
+                return;
+            }
+
+            for (int lane = 0; lane < count; lane += Width)
+            {
+                Packing.FromRows(Source.At(first + lane, firstK + start), Source.OuterStep, Math.Min(Width, count - lane), k, Panel(firstPanel++) + (start * Width), Width);
+            }
+        }
+    }
+
     struct Block
     {
-        public Operand A, B;
-        public float* C, PackedA, PackedB, Edges;
-        public nint StrideC, PanelA, PanelB;
-        public int Rows, Columns, FirstK, K, GroupPanels, Groups, RowPanels, PanelsAnItemA, PanelsAnItemB, PackItemsA;
+        public Side A, B;
+        public float* C, Edges;
+        public nint StrideC;
+        public int FirstK, K, GroupPanels, PackItemsA;
         public float Alpha, Beta;
         public MicrokernelSet Tiles;
 
         /// <summary>One panel of rows: whoever takes a group of columns packs it too, and nobody else needs it.</summary>
-        public readonly bool PacksWhereUsed => RowPanels == 1;
+        public readonly bool PacksWhereUsed => A.Panels == 1;
     }
 
     /// <summary>c[m, n] with rows <paramref name="strideC"/> apart. Inputs are checked by the caller.</summary>
@@ -62,26 +101,25 @@ sealed unsafe class PackedProduct : IDisposable
         {
             for (int firstK = 0; firstK == 0 || firstK < k; firstK += blockK)
             {
+                int steps = Math.Min(blockK, k - firstK);
+                Side left = new(a with { Address = (nint)a.At(firstRow, 0) }, Math.Min(blockM, m - firstRow), steps, _packedA, _tiles.Rows, _team.Count);
                 for (int firstColumn = 0; firstColumn < n; firstColumn += blockN)
                 {
                     Block block = new()
                     {
-                        A = a with { Address = (nint)a.At(firstRow, 0) },
-                        B = b with { Address = (nint)b.At(firstColumn, 0) },
+                        A = left,
+                        B = new(b with { Address = (nint)b.At(firstColumn, 0) }, Math.Min(blockN, n - firstColumn), steps, _packedB, _tiles.Columns, _team.Count),
                         C = c + (firstRow * strideC) + firstColumn,
-                        StrideC = strideC,
-                        PackedA = _packedA,
-                        PackedB = _packedB,
                         Edges = _edges,
-                        Rows = Math.Min(blockM, m - firstRow),
-                        Columns = Math.Min(blockN, n - firstColumn),
+                        StrideC = strideC,
                         FirstK = firstK,
-                        K = Math.Min(blockK, k - firstK),
+                        K = steps,
+                        PackItemsA = firstColumn == 0 ? left.Items : 0,
                         Alpha = alpha,
                         Beta = firstK == 0 ? beta : 1,
                         Tiles = _tiles,
                     };
-                    RunBlock(ref block, packRows: firstColumn == 0);
+                    RunBlock(&block);
                 }
             }
         }
@@ -91,81 +129,45 @@ sealed unsafe class PackedProduct : IDisposable
     static int PartOf(int whole, int most, int unit) =>
         Math.Max(1, DivideUp(DivideUp(whole, Math.Max(1, DivideUp(whole, most))), unit)) * unit;
 
-    void RunBlock(ref Block block, bool packRows)
+    void RunBlock(Block* block)
     {
-        int columnPanels = DivideUp(block.Columns, _tiles.Columns);
-        block.RowPanels = DivideUp(block.Rows, _tiles.Rows);
-        block.PanelA = PanelStride(block.K, _tiles.Rows);
-        block.PanelB = PanelStride(block.K, _tiles.Columns);
-        int widest = (int)Math.Max(1, GroupFloats / block.PanelB);
-        block.GroupPanels = block.PacksWhereUsed ? Math.Clamp(columnPanels / (4 * _team.Count), 1, widest) : DivideUp(columnPanels, DivideUp(columnPanels, widest));
-        block.Groups = DivideUp(columnPanels, block.GroupPanels);
-        block.PanelsAnItemA = Math.Clamp(block.RowPanels / (4 * _team.Count), 1, PanelsAtOnce);
-        block.PanelsAnItemB = Math.Clamp(columnPanels / (4 * _team.Count), 1, PanelsAtOnce);
-        block.PackItemsA = packRows ? DivideUp(block.RowPanels, block.PanelsAnItemA) : 0;
-        int packItemsB = block.PacksWhereUsed ? 0 : DivideUp(columnPanels, block.PanelsAnItemB);
-        fixed (Block* state = &block)
-        {
-            _team.Run(block.PackItemsA + packItemsB, state, &Pack);
-            _team.Run(block.Groups * block.RowPanels, state, &Multiply);
-        }
+        int panels = block->B.Panels, widest = (int)Math.Max(1, GroupFloats / block->B.PanelStride);
+        block->GroupPanels = block->PacksWhereUsed ? Math.Clamp(panels / (4 * _team.Count), 1, widest) : DivideUp(panels, DivideUp(panels, widest));
+        _team.Run(block->PackItemsA + (block->PacksWhereUsed ? 0 : block->B.Items), block, &Pack);
+        _team.Run(DivideUp(panels, block->GroupPanels) * block->A.Panels, block, &Multiply);
     }
 
     static void Pack(void* state, int item)
     {
         Block* block = (Block*)state;
-        if (item < block->PackItemsA)
-        {
-            Pack(block, block->A, block->Rows, item * block->PanelsAnItemA, block->PanelsAnItemA, block->PackedA, block->Tiles.Rows, block->PanelA);
-        }
-        else
-        {
-            PackColumns(block, (item - block->PackItemsA) * block->PanelsAnItemB, block->PanelsAnItemB);
-        }
-    }
-
-    static void PackColumns(Block* block, int firstPanel, int panels) =>
-        Pack(block, block->B, block->Columns, firstPanel, panels, block->PackedB, block->Tiles.Columns, block->PanelB);
-
-    static void Pack(Block* block, Operand operand, int outer, int firstPanel, int panelCount, float* packed, int width, nint panelStride)
-    {
-        int first = firstPanel * width, count = Math.Min(panelCount * width, outer - first);
-        float* panels = packed + (firstPanel * panelStride);
-        if (operand.OuterStep == 1)
-        {
-            Packing.FromColumns(operand.At(first, block->FirstK), operand.InnerStep, count, block->K, panels, width, panelStride);
-            return;
-        }
-
-        for (int lane = 0; lane < count; lane += width, panels += panelStride)
-        {
-            Packing.FromRows(operand.At(first + lane, block->FirstK), operand.OuterStep, Math.Min(width, count - lane), block->K, panels, width);
-        }
+        Side* side = item < block->PackItemsA ? &block->A : &block->B;
+        int index = item < block->PackItemsA ? item : item - block->PackItemsA, start = index % side->ItemsOverK * side->StepsAnItem;
+        side->Pack(index / side->ItemsOverK * side->PanelsAnItem, side->PanelsAnItem, block->FirstK, start, Math.Min(side->StepsAnItem, block->K - start));
     }
 
     static void Multiply(void* state, int item, int member)
     {
         Block* block = (Block*)state;
-        int width = block->Tiles.Columns, group = item / block->RowPanels, rowPanel = item % block->RowPanels, firstPanel = group * block->GroupPanels;
+        int width = block->B.Width, firstPanel = item / block->A.Panels * block->GroupPanels, rowPanel = item % block->A.Panels;
         if (block->PacksWhereUsed)
         {
-            PackColumns(block, firstPanel, block->GroupPanels);
+            block->B.Pack(firstPanel, block->GroupPanels, block->FirstK, 0, block->K);
         }
 
-        int firstRow = rowPanel * block->Tiles.Rows, rows = Math.Min(block->Tiles.Rows, block->Rows - firstRow);
-        int endColumn = Math.Min((firstPanel + block->GroupPanels) * width, block->Columns);
-        float* panelA = block->PackedA + (rowPanel * block->PanelA), panelB = block->PackedB + (firstPanel * block->PanelB);
+        int firstRow = rowPanel * block->A.Width, rows = Math.Min(block->A.Width, block->A.Count - firstRow);
+        int endColumn = Math.Min((firstPanel + block->GroupPanels) * width, block->B.Count);
+        float* panelA = block->A.Panel(rowPanel), panelB = block->B.Panel(firstPanel);
         float* c = block->C + (firstRow * block->StrideC);
-        for (int column = firstPanel * width; column < endColumn; column += width, panelB += block->PanelB)
+        for (int column = firstPanel * width; column < endColumn; column += width, panelB += block->B.PanelStride)
         {
             if (column + width <= endColumn)
             {
                 Prefetch(c + column, block->StrideC, rows, width);
-                block->Tiles.Run(rows, block->K, panelA, block->Tiles.Rows, panelB, width, c + column, block->StrideC, block->Alpha, block->Beta);
+                block->Tiles.Run(rows, block->K, panelA, block->A.Width, panelB, width, c + column, block->StrideC, block->Alpha, block->Beta);
             }
             else
             {
-                MultiplyEdge(block, panelA, panelB, c + column, rows, endColumn - column, block->Edges + (member * block->Tiles.Rows * width));
+                MultiplyEdge(block, panelA, panelB, c + column, rows, endColumn - column, block->Edges + (member * block->A.Width * width));
             }
         }
     }
@@ -187,13 +189,13 @@ sealed unsafe class PackedProduct : IDisposable
 
     static void MultiplyEdge(Block* block, float* panelA, float* panelB, float* c, int rows, int columns, float* edge)
     {
-        int width = block->Tiles.Columns;
+        int width = block->B.Width;
         if (block->Beta != 0)
         {
             Copy(c, block->StrideC, edge, width, rows, columns);
         }
 
-        block->Tiles.Run(rows, block->K, panelA, block->Tiles.Rows, panelB, width, edge, width, block->Alpha, block->Beta);
+        block->Tiles.Run(rows, block->K, panelA, block->A.Width, panelB, width, edge, width, block->Alpha, block->Beta);
         Copy(edge, width, c, block->StrideC, rows, columns);
     }
 

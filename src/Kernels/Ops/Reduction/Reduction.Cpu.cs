@@ -56,38 +56,21 @@ sealed unsafe partial class CpuOps
     static void ReduceItem<TVec>(void* state, int item) where TVec : struct, IVec<TVec>
     {
         ReductionCall* call = (ReductionCall*)state;
-        double* sums = stackalloc double[64];
-        new Span<double>(sums, 64).Clear();
+        double total = 0;
         if (call->RowsPerItem == 0)
         {
             long start = (long)item * ReductionBlock;
-            ReduceRow<TVec>(At(call->X, start), (int)Math.Min(ReductionBlock, call->X.Count - start), call->Squares, sums);
+            total = TVec.SumOf(At(call->X, start), (int)Math.Min(ReductionBlock, call->X.Count - start), call->Squares);
         }
         else
         {
             int first = item * call->RowsPerItem;
             for (int row = first; row < Math.Min(first + call->RowsPerItem, call->X.Rows); row++)
             {
-                ReduceRow<TVec>(RowOf(call->X, row), call->X.Columns, call->Squares, sums);
+                total += TVec.SumOf(RowOf(call->X, row), call->X.Columns, call->Squares);
             }
         }
 
-        double total = 0;
-        for (int i = 0; i < 64; i++)
-        {
-            total += sums[i];
-        }
-
         call->Partials[item] = total;
-    }
-
-    // four sets of sums, so that an addition does not wait for the one before
-    static void ReduceRow<TVec>(float* x, int n, bool squares, double* sums) where TVec : struct, IVec<TVec>
-    {
-        int set = 0;
-        for (int i = 0; i < n; i += TVec.Width, set = (set + 16) & 63)
-        {
-            TVec.AddTo(TVec.Load(x + i, n - i), squares, sums + set);
-        }
     }
 }

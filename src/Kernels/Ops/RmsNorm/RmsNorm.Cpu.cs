@@ -150,14 +150,7 @@ sealed unsafe partial class CpuOps
             float* dy = RowOf(call->GradOutput, row);
             float* dx = RowOf(call->GradX, row);
             float rstd = ((float*)call->Rstd.Address)[row];
-            TVec dots = TVec.All(0f);
-            for (int i = 0; i < n; i += TVec.Width)
-            {
-                dots = TVec.MultiplyAdd(TVec.Load(weight + i, n - i) * TVec.Load(dy + i, n - i), TVec.Load(x + i, n - i), dots);
-            }
-
-            TVec scale = TVec.All(rstd);
-            TVec pull = TVec.All(-TVec.Sum(dots) / n * rstd * rstd);
+            TVec scale = TVec.All(rstd), pull = TVec.All(-DotOfThree<TVec>(weight, dy, x, n) / n * rstd * rstd);
             for (int i = 0; i < n; i += TVec.Width)
             {
                 TVec xs = TVec.Load(x + i, n - i), dys = TVec.Load(dy + i, n - i);
@@ -166,6 +159,25 @@ sealed unsafe partial class CpuOps
                 TVec.Store(call->Accumulate ? gradient + TVec.Load(dx + i, n - i) : gradient, dx + i, n - i);
             }
         }
+    }
+
+    // two chains of additions, so that one need not wait for the other
+    static float DotOfThree<TVec>(float* a, float* b, float* c, int n) where TVec : struct, IVec<TVec>
+    {
+        TVec even = TVec.All(0f), odd = TVec.All(0f);
+        int i = 0;
+        for (; i + (2 * TVec.Width) <= n; i += 2 * TVec.Width)
+        {
+            even = TVec.MultiplyAdd(TVec.Load(a + i) * TVec.Load(b + i), TVec.Load(c + i), even);
+            odd = TVec.MultiplyAdd(TVec.Load(a + i + TVec.Width) * TVec.Load(b + i + TVec.Width), TVec.Load(c + i + TVec.Width), odd);
+        }
+
+        for (; i < n; i += TVec.Width)
+        {
+            even = TVec.MultiplyAdd(TVec.Load(a + i, n - i) * TVec.Load(b + i, n - i), TVec.Load(c + i, n - i), even);
+        }
+
+        return TVec.Sum(even + odd);
     }
 
     static void NormGatherWeight<TVec>(void* state, int item) where TVec : struct, IVec<TVec>
