@@ -20,24 +20,26 @@ static class OrchestrateCommand
             "orchestrate --resume runs/0001");
         RunOptions options = new(command);
         Option<string> resume = new("--resume") { Description = "go on with the run in this directory, with the peers that come back", HelpName = "directory" };
-        Option<string> listen = new("--listen") { Description = "address and port that peers reach", DefaultValueFactory = _ => "0.0.0.0:4433", HelpName = "address" };
+        Option<string?> listen = new("--listen") { Description = "address and port that peers reach [default: 0.0.0.0:4433; resumed: as before]", HelpName = "address" };
         Option<string?> advertise = new("--advertise") { Description = "host name or address in the join string, if it differs from --listen", HelpName = "host" };
         Option<int> uses = new("--token-uses") { Description = "newcomers that the join string admits; 0: two for each place", HelpName = "count" };
         Option<double> hours = new("--token-hours") { Description = "how long the join string admits newcomers", DefaultValueFactory = _ => 24, HelpName = "hours" };
+        Option<string> http = HttpOption.Create("127.0.0.1:4480");
         Option<bool> json = CommandOutput.JsonOption();
-        foreach (Option option in (Option[])[resume, listen, advertise, uses, hours, json])
+        foreach (Option option in (Option[])[resume, listen, advertise, uses, hours, http, json])
         {
             command.Add(option);
         }
 
         command.SetAction(parsed =>
         {
-            IPEndPoint address = Address(parsed.GetRequiredValue(listen));
             string? from = parsed.GetValue(resume);
+            IPEndPoint? wanted = parsed.GetValue(listen) is { } text ? HttpOption.Address("listen", text) : from is null ? new IPEndPoint(IPAddress.Any, 4433) : null;
             ResolvedRun run = ResolvedRun.From(options.Read(parsed, from is null ? new RunConfig() : RunDirectory.ReadConfig(from)));
             CommandOutput output = new(parsed.GetValue(json));
-            using Interrupt interrupt = new(output.Text, "stopping; the last checkpoint stays");
-            using OrchestratedRun orchestrated = new(run, from, address, output.Text);
+            using Interrupt interrupt = new(output.Text, "ending after this step, with a checkpoint; once more ends at once");
+            using OrchestratedRun orchestrated = new(run, from, wanted, HttpOption.Read(parsed, http), output.Text);
+            IPEndPoint address = orchestrated.Orchestrator.Address;
             int admits = parsed.GetValue(uses) > 0 ? parsed.GetValue(uses) : 2 * run.Config.Stages * run.Config.Replicas;
             string host = parsed.GetValue(advertise) ?? (address.Address.Equals(IPAddress.Any) || address.Address.Equals(IPAddress.IPv6Any) ? Dns.GetHostName() : address.Address.ToString());
             TimeSpan lasts = TimeSpan.FromHours(parsed.GetValue(hours));
@@ -51,8 +53,4 @@ static class OrchestrateCommand
         });
         return command;
     }
-
-    static IPEndPoint Address(string text) =>
-        IPEndPoint.TryParse(text, out IPEndPoint? address) ? address
-            : throw new ConfigurationException($"listen '{text}' is not an address and port like 0.0.0.0:4433");
 }

@@ -1,6 +1,7 @@
 // train: one run. The flags are the settings of run.yaml; --resume goes on where a run stopped, with the settings it had.
 using System.CommandLine;
 using System.Globalization;
+using System.Net;
 using System.Text.Json.Nodes;
 using OrionNative.Engine.Dashboard;
 using OrionNative.Engine.Hosting;
@@ -20,20 +21,22 @@ static class TrainCommand
             "train --resume runs/books --steps 4000");
         RunOptions options = new(command);
         Option<string> resume = new("--resume") { Description = "go on with the run in this directory, from its newest checkpoint", HelpName = "directory" };
+        Option<string> http = HttpOption.Create("127.0.0.1:0");
         Option<bool> json = CommandOutput.JsonOption();
         command.Add(resume);
+        command.Add(http);
         command.Add(json);
-        command.SetAction(parsed => Train(parsed, options, parsed.GetValue(resume), new CommandOutput(parsed.GetValue(json))));
+        command.SetAction(parsed => Train(parsed, options, parsed.GetValue(resume), HttpOption.Read(parsed, http), new CommandOutput(parsed.GetValue(json))));
         return command;
     }
 
-    static int Train(ParseResult parsed, RunOptions options, string? resume, CommandOutput output)
+    static int Train(ParseResult parsed, RunOptions options, string? resume, IPEndPoint http, CommandOutput output)
     {
         RunConfig start = resume is null ? new RunConfig() : RunDirectory.ReadConfig(resume);
         ResolvedRun run = ResolvedRun.From(options.Read(parsed, start));
         using Interrupt interrupt = new(output.Text, "stopping after this step; once more ends at once");
         TrainingOutcome outcome = run.Config.Stages * run.Config.Replicas > 1
-            ? TrainSwarm(run, resume, output, interrupt.Token)
+            ? TrainSwarm(run, resume, http, output, interrupt.Token)
             : TrainHere(run, resume, output, interrupt.Token);
         Report(outcome, output, "train");
         return outcome.Interrupted ? ExitStatus.Interrupted : ExitStatus.Done;
@@ -46,9 +49,9 @@ static class TrainCommand
         return training.Train(view, interrupt);
     }
 
-    static TrainingOutcome TrainSwarm(ResolvedRun run, string? resume, CommandOutput output, CancellationToken interrupt)
+    static TrainingOutcome TrainSwarm(ResolvedRun run, string? resume, IPEndPoint http, CommandOutput output, CancellationToken interrupt)
     {
-        using LocalSwarm swarm = new(run, resume, output.Text);
+        using LocalSwarm swarm = new(run, resume, output.Text, http);
         using ITrainingView view = View(output);
         return swarm.Train(view, committed: null, interrupt);
     }

@@ -295,7 +295,7 @@ sealed partial class Orchestrator
         _lastScale = _settings.ClipNorm > 0 && norm > _settings.ClipNorm ? _settings.ClipNorm / norm : 1;
         CommittedStep = _table.Step;
         Persist(new DurableRecord.StepCommitted(Branch, CommittedStep, _lastScale, norm, _table.Loss) { Shares = _shares });
-        bool isLast = CommittedStep == _settings.StepCount;
+        bool isLast = CommittedStep == _settings.StepCount || _stopReason.Length > 0;
         bool isDue = _settings.CheckpointEvery > 0 && CommittedStep % _settings.CheckpointEvery == 0;
         bool isCheckpoint = isLast || isDue && !IsCheckpointUnderWay();
         if (isCheckpoint)
@@ -383,7 +383,7 @@ sealed partial class Orchestrator
     void FinishIfApplied()
     {
         if (Phase == RunPhase.Finishing && CheckpointStep == CommittedStep && _members.Values.All(m => !m.HasState || m.AppliedStep == CommittedStep))
-            End($"all {_settings.StepCount} steps are done");
+            End(CommittedStep == _settings.StepCount ? $"all {_settings.StepCount} steps are done" : _stopReason);
     }
 
     // Nothing was contributed for long: each microbatch is asked after where it was last seen.

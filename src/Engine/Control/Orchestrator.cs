@@ -18,6 +18,7 @@ sealed partial class Orchestrator
     readonly List<OrchestratorEffect> _effects = [];
     StepTable _table;
     Instant _tickedAt, _pulseAt;
+    string _stopReason = "";
 
     public Orchestrator(ControlSettings settings)
     {
@@ -141,7 +142,7 @@ sealed partial class Orchestrator
                 Drain(drain.Peer, now);
                 break;
             case OrchestratorEvent.StopAsked stop:
-                End(stop.Reason);
+                Stop(stop.Reason);
                 break;
             default:
                 break;
@@ -287,12 +288,31 @@ sealed partial class Orchestrator
     void SetPhase(RunPhase phase, string holdReason)
     {
         Phase = phase;
+        if (phase == RunPhase.Hold && _stopReason.Length > 0)
+        {
+            End(_stopReason);
+            return;
+        }
         if (holdReason == HoldReason)
             return;
         HoldReason = holdReason;
         Note(holdReason.Length > 0 ? $"HOLD: {holdReason}" : "the run goes on");
         foreach (PeerId peer in _members.Keys)
             Send(peer, new OrchestratorMessage.Holding(holdReason));
+    }
+
+    // A step under way ends first, and its state is saved; where none is, the newest checkpoint is all there is.
+    void Stop(string reason)
+    {
+        if (Phase is RunPhase.Running or RunPhase.Reducing or RunPhase.Handover)
+        {
+            _stopReason = reason;
+            Note($"the run ends after step {_table.Step}: {reason}");
+        }
+        else if (Phase != RunPhase.Finishing)
+        {
+            End(reason);
+        }
     }
 
     void End(string reason)

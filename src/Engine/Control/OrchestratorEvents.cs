@@ -24,6 +24,7 @@ abstract record OrchestratorEvent
 
     public sealed record DrainAsked(PeerId Peer) : OrchestratorEvent;
 
+    /// <summary>End after the step under way, with a checkpoint of it.</summary>
     public sealed record StopAsked(string Reason) : OrchestratorEvent;
 }
 

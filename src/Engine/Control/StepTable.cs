@@ -110,6 +110,15 @@ sealed class StepTable(int step, int stageCount, int microbatchCount)
         return plan;
     }
 
+    /// <summary>Microbatches that a stage has in some sum.</summary>
+    public int CoveredAt(int stage)
+    {
+        int count = 0;
+        for (int m = 0; m < microbatchCount; m++)
+            count += _cover[stage, m] > 0 ? 1 : 0;
+        return count;
+    }
+
     public List<GradientShare> Shares()
     {
         var shares = new List<GradientShare>();

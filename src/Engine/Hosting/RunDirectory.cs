@@ -1,5 +1,6 @@
 // The directory of one run: run.yaml, events.jsonl, metrics.jsonl, checkpoints/, latest. Lines are appended whole and
-// flushed, so a killed process leaves at most one torn last line, which reading skips.
+// flushed, so a killed process leaves at most one torn last line, which the next start cuts off.
+// Events carry their number, from 1 without gaps: whoever reads on asks for those after the last it has.
 using System.Globalization;
 using System.Text.Encodings.Web;
 using System.Text.Json;
@@ -14,16 +15,25 @@ sealed class RunDirectory : IDisposable
     const string ConfigFile = "run.yaml";
     const string EventsFile = "events.jsonl";
     const string MetricsFile = "metrics.jsonl";
+    const int EventsRemembered = 4096;
     static readonly JsonSerializerOptions _line = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
+    readonly Lock _gate = new();
+    readonly Queue<(long Id, string Line)> _newest = [];
     readonly StreamWriter _events;
-    readonly StreamWriter _metrics;
+    StreamWriter _metrics;
     readonly TimeProvider _clock;
 
     RunDirectory(string path, TimeProvider clock)
     {
         Path = path;
         _clock = clock;
+        CutTornLine(System.IO.Path.Combine(path, EventsFile));
+        foreach (string line in File.Exists(System.IO.Path.Combine(path, EventsFile)) ? File.ReadLines(System.IO.Path.Combine(path, EventsFile)) : [])
+        {
+            Remember(line);
+        }
+
         _events = Append(EventsFile);
         _metrics = Append(MetricsFile);
     }
@@ -67,17 +77,62 @@ sealed class RunDirectory : IDisposable
             : throw new ConfigurationException($"{path} is not a run directory: it has no {ConfigFile}");
     }
 
-    /// <summary>Appends an event with its time.</summary>
+    /// <summary>Number of the newest event.</summary>
+    public long EventCount { get; private set; }
+
+    void Remember(string line)
+    {
+        _newest.Enqueue((++EventCount, line));
+        if (_newest.Count > EventsRemembered)
+        {
+            _newest.Dequeue();
+        }
+    }
+
+    /// <summary>Events after a number, oldest first, as lines of events.jsonl. From any thread.</summary>
+    public (long Id, string Line)[] EventsAfter(long id, int limit)
+    {
+        lock (_gate)
+        {
+            if (_newest.Count == 0 || _newest.Peek().Id <= id + 1)
+            {
+                return [.. _newest.SkipWhile(line => line.Id <= id).Take(limit)];
+            }
+        }
+
+        return [.. ReadShared().Select((line, index) => (index + 1L, line)).SkipWhile(line => line.Item1 <= id).Take(limit)];
+    }
+
+    IEnumerable<string> ReadShared()
+    {
+        using StreamReader reader = new(new FileStream(System.IO.Path.Combine(Path, EventsFile), FileMode.Open, FileAccess.Read, FileShare.ReadWrite));
+        while (reader.ReadLine() is { } line)
+        {
+            yield return line;
+        }
+    }
+
+    /// <summary>Appends an event with its time; from any thread.</summary>
     public void Event(string kind, JsonObject? details = null)
     {
-        JsonObject line = new() { ["time"] = _clock.GetUtcNow().ToString("O", CultureInfo.InvariantCulture), ["event"] = kind };
+        lock (_gate)
+        {
+            AppendEvent(kind, details);
+        }
+    }
+
+    void AppendEvent(string kind, JsonObject? details)
+    {
+        JsonObject line = new() { ["id"] = EventCount + 1, ["time"] = _clock.GetUtcNow().ToString("O", CultureInfo.InvariantCulture), ["event"] = kind };
         foreach ((string key, JsonNode? value) in details ?? [])
         {
             line[key] = value?.DeepClone();
         }
 
-        _events.WriteLine(line.ToJsonString(_line));
+        string text = line.ToJsonString(_line);
+        _events.WriteLine(text);
         _events.Flush();
+        Remember(text);
     }
 
     /// <summary>Appends the line of an inner step.</summary>
@@ -87,12 +142,29 @@ sealed class RunDirectory : IDisposable
         _metrics.Flush();
     }
 
+    /// <summary>The steps after this one are undone and will be done again: their lines go.</summary>
+    public void DropMetricsAfter(int step)
+    {
+        _metrics.Dispose();
+        DropMetricsAfter(System.IO.Path.Combine(Path, MetricsFile), step);
+        _metrics = Append(MetricsFile);
+    }
+
+    /// <summary>The lines of events.jsonl, whole ones only.</summary>
+    public static IEnumerable<JsonObject> ReadEvents(string path) => ReadLines(System.IO.Path.Combine(path, EventsFile));
+
     /// <summary>The lines of metrics.jsonl, whole ones only.</summary>
     public static IEnumerable<JsonObject> ReadMetrics(string path) => ReadLines(System.IO.Path.Combine(path, MetricsFile));
 
     static IEnumerable<JsonObject> ReadLines(string file)
     {
-        foreach (string line in File.Exists(file) ? File.ReadLines(file) : [])
+        if (!File.Exists(file))
+        {
+            yield break;
+        }
+
+        using StreamReader reader = new(new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.ReadWrite));
+        while (reader.ReadLine() is { } line)
         {
             JsonObject? read = null;
             try
@@ -109,6 +181,27 @@ sealed class RunDirectory : IDisposable
                 yield return read;
             }
         }
+    }
+
+    static void CutTornLine(string file)
+    {
+        if (!File.Exists(file))
+        {
+            return;
+        }
+
+        using FileStream stream = new(file, FileMode.Open, FileAccess.ReadWrite);
+        long end = stream.Length;
+        for (; end > 0; end--)
+        {
+            stream.Position = end - 1;
+            if (stream.ReadByte() == '\n')
+            {
+                break;
+            }
+        }
+
+        stream.SetLength(end);
     }
 
     static void DropMetricsAfter(string file, int step)

@@ -20,11 +20,12 @@ sealed class SwarmOfMachines(TemporaryFolder folder) : IDisposable
     /// <summary>Everything that orchestrators and peers have printed.</summary>
     public string Log => string.Join('\n', _lines);
 
-    /// <summary>Starts `orchestrate` in the folder and waits for its join string.</summary>
-    public Process Orchestrate(string arguments)
+    /// <summary>Starts `orchestrate` in the folder, on ports of its own choice, and waits for its join string.</summary>
+    public Process Orchestrate(string arguments, bool listens = true)
     {
         _invited.Reset();
-        Orchestrator = Start(folder.Path, $"orchestrate --listen 127.0.0.1:0 {arguments}", "orchestrator", line =>
+        string places = (listens ? "--listen 127.0.0.1:0 " : "") + (arguments.Contains("--http", StringComparison.Ordinal) ? "" : "--http 127.0.0.1:0 ");
+        Orchestrator = Start(folder.Path, $"orchestrate {places}{arguments}", "orchestrator", line =>
         {
             int at = line.IndexOf("orion://", StringComparison.Ordinal);
             if (at >= 0)

@@ -22,9 +22,10 @@ sealed class LocalSwarm : IDisposable
     /// <param name="run">What is trained.</param>
     /// <param name="resumeFrom">A run directory to go on from, or null.</param>
     /// <param name="output">Where the plan of the run is printed.</param>
-    public LocalSwarm(ResolvedRun run, string? resumeFrom, TextWriter output)
+    /// <param name="http">Where people reach the orchestrator; null: a free port of this machine.</param>
+    public LocalSwarm(ResolvedRun run, string? resumeFrom, TextWriter output, IPEndPoint? http = null)
     {
-        _orchestrated = new OrchestratedRun(run, resumeFrom, new IPEndPoint(IPAddress.Loopback, 0), output);
+        _orchestrated = new OrchestratedRun(run, resumeFrom, listen: null, http ?? new IPEndPoint(IPAddress.Loopback, 0), output);
         _peers = new Process?[run.Config.Stages * run.Config.Replicas];
         _ids = new PeerId[_peers.Length];
         _rehearseSeconds = new double[_peers.Length];
@@ -33,6 +34,24 @@ sealed class LocalSwarm : IDisposable
             using NodeIdentity identity = NodeIdentity.LoadOrCreate(FolderOf(i));
             _ids[i] = identity.Id.ToPeerId();
         }
+
+        for (int i = 0; _orchestrated.Continues && i < _peers.Length; i++)
+        {
+            _peers[i] = Survivor(i);
+        }
+    }
+
+    // A peer that outlived the orchestrator's process comes back by itself.
+    Process? Survivor(int index)
+    {
+        string file = Path.Combine(FolderOf(index), "process");
+        if (!File.Exists(file) || !int.TryParse(File.ReadAllText(file), out int id) || !File.Exists($"/proc/{id}/cmdline")
+            || !File.ReadAllText($"/proc/{id}/cmdline").Contains(FolderOf(index), StringComparison.Ordinal))
+        {
+            return null;
+        }
+
+        return Process.GetProcessById(id);
     }
 
     /// <summary>Where the run's files lie.</summary>
@@ -68,7 +87,9 @@ sealed class LocalSwarm : IDisposable
             WorkingDirectory = folder,
         };
         start.Environment["DOTNET_TieredPGO"] = "0";
-        _peers[index] = Process.Start(start) ?? throw new IOException("a peer process could not be started");
+        Process peer = Process.Start(start) ?? throw new IOException("a peer process could not be started");
+        File.WriteAllText(Path.Combine(folder, "process"), peer.Id.ToString(CultureInfo.InvariantCulture));
+        _peers[index] = peer;
     }
 
     /// <summary>Where a peer keeps its key, its state and its log.</summary>

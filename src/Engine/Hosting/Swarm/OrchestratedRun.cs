@@ -1,9 +1,14 @@
-// A run as its orchestrator's process has it: directory, log, orchestrator, metrics and what the person sees. `orchestrate`
-// serves one to peers anywhere; `train --stages` adds peers of its own on this machine.
+// A run as its orchestrator's process has it: directory, log, orchestrator, HTTP, metrics and what the person sees.
+// `orchestrate` serves one to peers anywhere; `train --stages` adds peers of its own on this machine.
+// Resumed with the settings it had, a run that did not end continues its log: the members come back to the same address and
+// go on in the open step. With other settings, or after its end, a new log begins from the newest checkpoint.
 using System.Globalization;
 using System.Net;
+using System.Security.Cryptography;
+using System.Text;
 using System.Text.Json.Nodes;
 using OrionNative.Engine.Checkpoint;
+using OrionNative.Engine.Control;
 using OrionNative.Engine.Dashboard;
 using OrionNative.Engine.Run;
 using OrionNative.Engine.Training;
@@ -13,39 +18,134 @@ namespace OrionNative.Engine.Hosting.Swarm;
 
 sealed class OrchestratedRun : IDisposable
 {
+    const string StoreFile = "run.db";
+    const string ControlFile = "control.json";
+
     readonly ResolvedRun _run;
     readonly RunDirectory _directory;
     readonly NodeIdentity _identity;
+    readonly ControlServer _server;
     readonly int _startStep;
     readonly double _peakFlops;
 
     /// <param name="run">What is trained.</param>
     /// <param name="resumeFrom">A run directory to go on from, or null.</param>
-    /// <param name="listen">Where peers reach the orchestrator.</param>
+    /// <param name="listen">Where peers reach the orchestrator; null: where it was, or a free port of this machine.</param>
+    /// <param name="http">Where people and programs reach it.</param>
     /// <param name="output">Where the plan of the run is printed.</param>
-    public OrchestratedRun(ResolvedRun run, string? resumeFrom, IPEndPoint listen, TextWriter output)
+    /// <exception cref="ConfigurationException">The run has all its steps, or a port is in use.</exception>
+    /// <exception cref="IOException">The store cannot be opened.</exception>
+    public OrchestratedRun(ResolvedRun run, string? resumeFrom, IPEndPoint? listen, IPEndPoint http, TextWriter output)
     {
         RunConfig config = run.Config;
         // relative names mean this process's folder; the run's log must not depend on it
         config = config with { Data = [.. config.Data.Select(Path.GetFullPath)], Tokenizer = config.Tokenizer == "byte" ? "byte" : Path.GetFullPath(config.Tokenizer) };
+        SqliteRunStore store;
         if (resumeFrom is not null)
         {
-            using CheckpointReader checkpoint = CheckpointReader.Open(resumeFrom);
-            checkpoint.RequireTokenizer(run.Tokenizer.Hash);
-            _startStep = (int)checkpoint.State.Step;
-            File.Delete(Path.Combine(resumeFrom, "run.db"));
+            resumeFrom = Path.GetFullPath(resumeFrom);
+            _run = run with { Config = config with { Out = resumeFrom } };
+            store = OpenLog(resumeFrom, _run, out DurableRecord[] records);
+            Continues = records.Length > 0;
+            _startStep = Continues ? records.Aggregate(0, CommittedAfter) : CheckpointedStep(resumeFrom, run);
+            if (_startStep >= config.Steps && !Continues)
+            {
+                store.Dispose();
+                throw new ConfigurationException($"the run in {resumeFrom} has done {_startStep} steps and is asked for {config.Steps}; ask for more with --steps");
+            }
+
             _directory = RunDirectory.Resume(resumeFrom, config, _startStep, TimeProvider.System);
+            MendMetrics(records);
         }
         else
         {
             _directory = RunDirectory.Create(config.Out, config, TimeProvider.System);
+            _run = run with { Config = config with { Out = _directory.Path } };
+            store = OpenLog(_directory.Path, _run, out _);
         }
 
-        _run = run with { Config = config with { Out = _directory.Path } };
-        _identity = NodeIdentity.LoadOrCreate(Path.Combine(_directory.Path, "orchestrator"));
-        Orchestrator = new OrchestratorHost(_run, _directory, new SqliteRunStore(Path.Combine(_directory.Path, "run.db")), _identity, listen, _startStep, _ => { });
+        string folder = Path.Combine(_directory.Path, "orchestrator");
+        _identity = NodeIdentity.LoadOrCreate(folder);
+        string addressFile = Path.Combine(folder, "address");
+        listen ??= Continues && File.Exists(addressFile) ? IPEndPoint.Parse(File.ReadAllText(addressFile)) : new IPEndPoint(IPAddress.Loopback, 0);
+        Orchestrator = new OrchestratorHost(_run, _directory, store, _identity, listen, Continues ? 0 : _startStep, _ => { });
+        File.WriteAllText(addressFile, Orchestrator.Address.ToString());
+        string key = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(16));
+        try
+        {
+            _server = new ControlServer(Orchestrator, http, key);
+        }
+        catch (ConfigurationException)
+        {
+            Orchestrator.Dispose();
+            throw;
+        }
+
+        WriteControl(key);
         _peakFlops = Devices.PeakFlops(config.Device, config.Threads);
         PrintPlan(output);
+        output.WriteLine($"watch   {_server.Url}/#{key}");
+    }
+
+    /// <summary>True when the log of an earlier orchestrator is continued and its members may come back.</summary>
+    public bool Continues { get; }
+
+    // The log of the directory, if it is of this very run and the run did not end; else a new one, the old one set aside.
+    static SqliteRunStore OpenLog(string directory, ResolvedRun run, out DurableRecord[] records)
+    {
+        string path = Path.Combine(directory, StoreFile);
+        string purpose = new RunDescription(run.Config, run.Model, run.Tokenizer.Hash).ModelHash;
+        SqliteRunStore store = new(path);
+        records = [.. store.ReadAll().Select(text => ControlCodec.Decode<DurableRecord>(Encoding.UTF8.GetBytes(text)).Message)];
+        bool isNew = records.Length == 0 && store.Purpose.Length == 0;
+        if (!isNew && (store.Purpose != purpose || records.Any(record => record is DurableRecord.RunEnded)))
+        {
+            store.Dispose();
+            records = [];
+            File.Move(path, $"{path}.{Directory.GetFiles(directory, StoreFile + ".*").Length + 1:D4}");
+            store = new SqliteRunStore(path);
+            isNew = true;
+        }
+
+        if (isNew)
+        {
+            store.Purpose = purpose;
+        }
+
+        return store;
+    }
+
+    static int CommittedAfter(int step, DurableRecord record) => record switch
+    {
+        DurableRecord.StepCommitted committed => committed.Step,
+        DurableRecord.RolledBack back => back.ToStep,
+        _ => step,
+    };
+
+    static int CheckpointedStep(string directory, ResolvedRun run)
+    {
+        using CheckpointReader checkpoint = CheckpointReader.Open(directory);
+        checkpoint.RequireTokenizer(run.Tokenizer.Hash);
+        return (int)checkpoint.State.Step;
+    }
+
+    // A step is durable before its line of metrics is written: a line that a kill prevented is made from the log.
+    void MendMetrics(DurableRecord[] records)
+    {
+        int written = RunDirectory.ReadMetrics(_directory.Path).Select(line => (int?)line["step"] ?? 0).DefaultIfEmpty(0).Max();
+        LearningRateSchedule schedule = LearningRateSchedule.Of(_run.Config);
+        foreach (DurableRecord.StepCommitted step in records.OfType<DurableRecord.StepCommitted>().GroupBy(step => step.Step).Select(again => again.Last()).Where(step => step.Step > written && step.Step <= _startStep).OrderBy(step => step.Step))
+        {
+            _directory.Metrics(new JsonObject { ["step"] = step.Step, ["loss"] = step.Loss, ["lr"] = schedule.At(step.Step - 1), ["gradNorm"] = step.GradientNorm, ["tokens"] = _run.Config.TokensPerStep });
+        }
+    }
+
+    // Whoever may read this file may steer the run.
+    void WriteControl(string key)
+    {
+        string file = Path.Combine(_directory.Path, ControlFile);
+        using FileStream stream = new(file, new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite });
+        stream.Write(Encoding.UTF8.GetBytes(new JsonObject { ["url"] = _server.Url, ["key"] = key, ["process"] = Environment.ProcessId }.ToJsonString()));
     }
 
     /// <summary>The configuration, with absolute paths.</summary>
@@ -88,7 +188,7 @@ sealed class OrchestratedRun : IDisposable
                 meter.Add(result);
                 (long sent, long received) = (Orchestrator.Figures.Values.Sum(f => f.SentBytes), Orchestrator.Figures.Values.Sum(f => f.ReceivedBytes));
                 _directory.Metrics(TrainingRun.MetricsLine(result, meter, sent, received));
-                TimeSpan remaining = TimeSpan.FromSeconds((config.Steps - step.Step) * TimeProvider.System.GetElapsedTime(began).TotalSeconds / (step.Step - _startStep));
+                TimeSpan remaining = TimeSpan.FromSeconds((config.Steps - step.Step) * TimeProvider.System.GetElapsedTime(began).TotalSeconds / Math.Max(1, step.Step - _startStep));
                 view.Step(new StepView(step.Step, config.Steps, step.Loss, result.LearningRate, step.GradientNorm, meter.TokensPerSecond, meter.Mfu, remaining));
                 committed?.Invoke(step);
             },
@@ -102,6 +202,8 @@ sealed class OrchestratedRun : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        File.Delete(Path.Combine(_directory.Path, ControlFile));
+        _server.Dispose();
         Orchestrator.Dispose();
         _identity.Dispose();
         _directory.Dispose();

@@ -7,6 +7,7 @@ using System.Text;
 using System.Text.Json.Nodes;
 using OrionNative.Engine.Checkpoint;
 using OrionNative.Engine.Control;
+using OrionNative.Engine.Pipeline;
 using OrionNative.Engine.Pipeline.Schedule;
 using OrionNative.Engine.Run;
 using OrionNative.Net.Framing;
@@ -17,9 +18,6 @@ namespace OrionNative.Engine.Hosting.Swarm;
 
 /// <summary>A step that was committed.</summary>
 sealed record CommittedStep(int Step, double Loss, double GradientNorm, double Seconds);
-
-/// <summary>What a peer last told of itself.</summary>
-sealed record PeerFigures(long SentBytes, long ReceivedBytes, double BusySeconds, int Stage, DateTimeOffset At);
 
 sealed partial class OrchestratorHost : IDisposable
 {
@@ -56,15 +54,25 @@ sealed partial class OrchestratorHost : IDisposable
         _store = store;
         _inbox = new CheckpointInbox(_checkpoints);
         _tokens = new TokenFeed(run);
+        _payload = CodePayload.Of(run.Model, run.Config);
         _pool = new PinnedPool(new SlotClass(BulkTransfer.PieceBytes, (GrantsPerPeer * run.Config.Stages * run.Config.Replicas) + SlotsSpare));
         RunDescription description = new(run.Config, run.Model, run.Tokenizer.Hash);
         _description = description.Encode();
         ControlSettings settings = Settings(description);
-        List<DurableRecord> records = [.. _store.ReadAll().Select(text => ControlCodec.Decode<DurableRecord>(Encoding.UTF8.GetBytes(text)).Message)];
+        IReadOnlyList<string> written = _store.ReadAll();
+        List<DurableRecord> records = [.. written.Select(text => ControlCodec.Decode<DurableRecord>(Encoding.UTF8.GetBytes(text)).Message)];
         if (records.Count == 0 && startStep > 0)
         {
             records = [new DurableRecord.StepCommitted(0, startStep, 1, 0, 0), new DurableRecord.CheckpointCompleted(startStep)];
             records.ForEach(record => _store.Append(ControlCodec.Text(record)));
+        }
+        else if (records.Count > 0)
+        {
+            MendEvents(written);
+            foreach (DurableRecord.PeerAdmitted admitted in records.OfType<DurableRecord.PeerAdmitted>())
+            {
+                _addresses[admitted.Profile.Peer] = admitted.Profile.Address;
+            }
         }
 
         _core = Orchestrator.Restore(settings, records);
@@ -77,6 +85,7 @@ sealed partial class OrchestratorHost : IDisposable
             KeepAlive = TimeSpan.FromSeconds(2),
             Log = log,
         });
+        TellStatus();
     }
 
     ControlSettings Settings(RunDescription run) => new()
@@ -151,6 +160,8 @@ sealed partial class OrchestratorHost : IDisposable
                 ticked = TimeProvider.System.GetTimestamp();
                 Step(new OrchestratorEvent.Tick());
             }
+
+            TellStatus();
         }
 
         Thread.Sleep(300);   // the last words reach the peers before the endpoint closes
@@ -191,16 +202,17 @@ sealed partial class OrchestratorHost : IDisposable
         }
 
         string text = ControlCodec.Text(record);
-        _store.Append(text);
-        _directory.Event(record.GetType().Name, JsonNode.Parse(text)!["body"]!.AsObject());
+        Tell(_store.Append(text), text);
         switch (record)
         {
             case DurableRecord.StepCommitted step:
                 double seconds = TimeProvider.System.GetElapsedTime(_committedAt).TotalSeconds;
                 _committedAt = TimeProvider.System.GetTimestamp();
-                _whenCommitted?.Invoke(new CommittedStep(step.Step, step.Loss, step.GradientNorm, seconds));
+                _lastStep = new CommittedStep(step.Step, step.Loss, step.GradientNorm, seconds);
+                _whenCommitted?.Invoke(_lastStep);
                 break;
             case DurableRecord.RolledBack back:
+                _directory.DropMetricsAfter(back.ToStep);
                 _inbox.RollBack(back.ToStep);
                 break;
             case DurableRecord.RunEnded ended:
@@ -214,6 +226,34 @@ sealed partial class OrchestratorHost : IDisposable
                 break;
             default:
                 break;
+        }
+    }
+
+    // An event names its record, so that events which a kill prevented are found and written at the next start.
+    void Tell(long number, string record)
+    {
+        JsonObject read = JsonNode.Parse(record)!.AsObject();
+        JsonObject details = new() { ["record"] = number };
+        foreach ((string key, JsonNode? value) in read["body"]!.AsObject())
+        {
+            details[key] = value?.DeepClone();
+        }
+
+        _directory.Event((string)read["kind"]!, details);
+    }
+
+    void MendEvents(IReadOnlyList<string> records)
+    {
+        long told = 0;
+        foreach (JsonObject line in RunDirectory.ReadEvents(_directory.Path))
+        {
+            told = (string?)line["event"] == nameof(DurableRecord.TermStarted) && (int?)line["Term"] == 1 ? 0 : told;
+            told = Math.Max(told, (long?)line["record"] ?? 0);
+        }
+
+        for (long number = told; number < records.Count; number++)
+        {
+            Tell(number + 1, records[(int)number]);
         }
     }
 
@@ -255,8 +295,7 @@ sealed partial class OrchestratorHost : IDisposable
         }
         else if (message is PeerMessage.Heartbeat && beside is not null)
         {
-            int stage = _core.Placement.TryFind(peer, out Member member) ? member.Stage : -1;
-            _figures[peer] = new PeerFigures((long)beside["sent"]!, (long)beside["received"]!, (double)beside["busySeconds"]!, stage, DateTimeOffset.UtcNow);
+            TakeFigures(peer, beside);
         }
 
         Step(new OrchestratorEvent.Received(peer, message, DateTimeOffset.UtcNow.ToUnixTimeSeconds()));

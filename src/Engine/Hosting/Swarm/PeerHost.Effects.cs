@@ -8,6 +8,8 @@ namespace OrionNative.Engine.Hosting.Swarm;
 
 sealed partial class PeerHost
 {
+    long _codeBytes, _gradientBytes;
+
     void Perform()
     {
         for (int i = 0; i < _effects.Count; i++)
@@ -25,7 +27,7 @@ sealed partial class PeerHost
                     Tell(new PeerMessage.Contributed(effect.Step, effect.Generation, effect.Microbatch, effect.Loss));
                     break;
                 case PeerEffectKind.Tell:
-                    Tell((PeerMessage)effect.Detail!, effect.Detail is PeerMessage.Heartbeat ? _work!.Figures(_links.Values) : null);
+                    Tell((PeerMessage)effect.Detail!, effect.Detail is PeerMessage.Heartbeat ? Figures() : null);
                     break;
                 case PeerEffectKind.ResetGradients:
                     _work!.ResetGradients();
@@ -90,12 +92,27 @@ sealed partial class PeerHost
         }
     }
 
-    static async Task SendPayload(PeerLink link, MessageHeader header, HeldSlot payload)
+    System.Text.Json.Nodes.JsonObject Figures()
+    {
+        System.Text.Json.Nodes.JsonObject figures = _work!.Figures(_links.Values);
+        figures["held"] = _core!.Schedule.InFlight;
+        figures["slots"] = _core.Schedule.SlotCount;
+        figures["contributed"] = _core.Schedule.Contributed.Count;
+        figures["codeBytes"] = Interlocked.Read(ref _codeBytes);
+        figures["gradientBytes"] = Interlocked.Read(ref _gradientBytes);
+        return figures;
+    }
+
+    async Task SendPayload(PeerLink link, MessageHeader header, HeldSlot payload)
     {
         payload.Hold();
         try
         {
-            await link.SendAsync(header, payload.Slot);
+            Answer answer = await link.SendAsync(header, payload.Slot);
+            if (answer.Kind == AnswerKind.Accepted)
+            {
+                Interlocked.Add(ref header.Kind == MessageKind.Code ? ref _codeBytes : ref _gradientBytes, (long)header.PayloadBytes);
+            }
         }
         finally
         {

@@ -158,12 +158,12 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
     {
         _schedule.Stop();
         _loading = null;
-        effects.Add(new PeerEffect(PeerEffectKind.Forget) { Detail = leave.Reason });
         if (!leave.MayRejoin)
         {
             End(leave.Reason, effects);
             return;
         }
+        effects.Add(new PeerEffect(PeerEffectKind.Forget) { Detail = leave.Reason });
         State = PeerState.Asking;
         if (_isConnected)
             Tell(new PeerMessage.Join(profile, token), effects);
