@@ -203,6 +203,27 @@ sealed class TimedOps(IOps ops) : IOps
         Add(nameof(Muon), began);
     }
 
+    public void TopKPack(Tensor x, Tensor error, float decay, int kept, nint destination)
+    {
+        long began = Stopwatch.GetTimestamp();
+        _ops.TopKPack(x, error, decay, kept, destination);
+        Add(nameof(TopKPack), began);
+    }
+
+    public void TopKAdd(nint source, int kept, float weight, Tensor destination)
+    {
+        long began = Stopwatch.GetTimestamp();
+        _ops.TopKAdd(source, kept, weight, destination);
+        Add(nameof(TopKAdd), began);
+    }
+
+    public void HashWeights(Tensor weight, Tensor low, long first, nint hash)
+    {
+        long began = Stopwatch.GetTimestamp();
+        _ops.HashWeights(weight, low, first, hash);
+        Add(nameof(HashWeights), began);
+    }
+
     public void SumOfSquares(Tensor x, Tensor results, int index)
     {
         long began = Stopwatch.GetTimestamp();

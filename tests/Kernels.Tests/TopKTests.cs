@@ -1,7 +1,6 @@
 // Top-k and its error feedback: every device makes the bytes and the error of the definition, to the bit; what a wire does not say
 // is put off, not lost; and the hash of weights sees every bit and every place.
 using FsCheck.Fluent;
-using OrionNative.Kernels.Cpu;
 using OrionNative.Kernels.Tests.Support;
 
 namespace OrionNative.Kernels.Tests;
@@ -23,12 +22,12 @@ public class TopKTests
             (byte[] wire, float[] stays) = Oracle.TopKPack(Floats(x), Floats(error), 0.9f, kept);
             Tensor left = bench.Single(error, 1, count);
             nint packed = bench.Scratch(TopKWire.Bytes(count, kept));
-            ((CpuOps)bench.Ops).TopKPack(bench.Single(x, 1, count), left, 0.9f, kept, packed);
+            bench.Ops.TopKPack(bench.Single(x, 1, count), left, 0.9f, kept, packed);
             Assert.Equal(wire, bench.Bytes(packed, wire.Length));
             Assert.Equal(stays, Floats(bench.Get(left)));
 
             Tensor sum = bench.Single(x, 1, count);
-            ((CpuOps)bench.Ops).TopKAdd(packed, kept, 0.5f, sum);
+            bench.Ops.TopKAdd(packed, kept, 0.5f, sum);
             float[] said = Oracle.TopKUnpack(wire, kept, count);
             Assert.Equal([.. x.Select((value, i) => said[i] == 0 ? (float)value : MathF.FusedMultiplyAdd(0.5f, said[i], (float)value))], Floats(bench.Get(sum)));
         }), cases: 12);
@@ -79,6 +78,20 @@ public class TopKTests
     [InlineData(516)]
     public void Kept_NotAllowed_IsRefused(int kept) =>
         Assert.Contains("multiple of 4 from 4 to 512", Assert.Throws<ArgumentOutOfRangeException>(() => TopKWire.RequireKept(kept)).Message, StringComparison.Ordinal);
+
+    [Theory, Devices]
+    public void Hash_OfADevice_IsTheHashOfTheMasters(string device)
+    {
+        foreach (int count in (int[])[1, 13, 4096, 200_003])
+        {
+            using Workbench bench = new(device);
+            double[] weights = bench.Normal(count);
+            nint hash = bench.Scratch(8);
+            bench.Device.Upload(new byte[8], hash);
+            bench.Ops.HashWeights(bench.Single(weights, 1, count), default, 5, hash);
+            Assert.Equal(WeightHash.Of(Floats(weights), 5), BitConverter.ToUInt64(bench.Bytes(hash, 8)));
+        }
+    }
 
     [Fact]
     public void Hash_PiecesInAnyOrder_AndOneBitChanged()

@@ -6,6 +6,13 @@ using System.Runtime.InteropServices;
 
 namespace OrionNative.Kernels;
 
+public partial interface IOps
+{
+    /// <summary>Adds what a weight tensor contributes to the hash at `hash`, 8 bytes of device memory that the caller zeroed: its first
+    /// element is weight number <paramref name="first"/>. Weight is Float32 with an empty low, or BFloat16 with its Low16, without gaps.</summary>
+    void HashWeights(Tensor weight, Tensor low, long first, nint hash);
+}
+
 /// <summary>The hash of weights, value by value.</summary>
 public static class WeightHash
 {

@@ -17,8 +17,7 @@ sealed unsafe partial class CpuOps
         public int Kept;
     }
 
-    /// <summary>a = decay*error + x: packs the `kept` largest of every 4096 elements of a into
-    /// <see cref="TopKWire.Bytes"/> bytes at destination; error = a minus what was packed. x and error are Float32 without gaps.</summary>
+    /// <inheritdoc/>
     public void TopKPack(Tensor x, Tensor error, float decay, int kept, nint destination)
     {
         Shape.Is(x, ElementType.Float32, error.Rows, error.Columns);
@@ -30,7 +29,7 @@ sealed unsafe partial class CpuOps
         _team.Run(DivideUp(x.Count, TopKWire.Chunk), &call, &PackChunk);
     }
 
-    /// <summary>destination += weight * the vector packed at source. destination is Float32 without gaps.</summary>
+    /// <inheritdoc/>
     public void TopKAdd(nint source, int kept, float weight, Tensor destination)
     {
         Shape.IsType(destination, ElementType.Float32);

@@ -6,6 +6,17 @@
 // Every device makes the same bytes and the same error from the same bits: of equal magnitudes the lower place is kept.
 namespace OrionNative.Kernels;
 
+public partial interface IOps
+{
+    /// <summary>a = decay*error + x: packs the `kept` largest of every <see cref="TopKWire.Chunk"/> elements of a into
+    /// <see cref="TopKWire.Bytes"/> bytes at destination, memory of the device; error = a minus what was packed. x and error are
+    /// Float32 of one shape, without gaps.</summary>
+    void TopKPack(Tensor x, Tensor error, float decay, int kept, nint destination);
+
+    /// <summary>destination += weight * the vector packed at source. destination is Float32 without gaps.</summary>
+    void TopKAdd(nint source, int kept, float weight, Tensor destination);
+}
+
 /// <summary>Sizes of packed vectors.</summary>
 public static class TopKWire
 {
