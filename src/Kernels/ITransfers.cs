@@ -20,16 +20,19 @@ public interface ITransfers
     /// <summary>Ends <see cref="LockHost"/>.</summary>
     void UnlockHost(nint address);
 
-    /// <summary>The device's view of <paramref name="bytes"/> bytes at <paramref name="host"/>, readable by the operations called
-    /// before the next call of this method. The host bytes stay as they are until a later mark is reached.</summary>
+    /// <summary>The device's view of <paramref name="bytes"/> bytes at <paramref name="host"/>, for the operations and departures
+    /// called before the second next call of this method. The host bytes stay as they are until a later mark is reached.</summary>
     nint Arrive(nint host, long bytes);
 
     /// <summary>Where operations write bytes that will leave for <paramref name="host"/> by <see cref="Depart"/>.</summary>
     nint Departing(nint host, long bytes);
 
     /// <summary>Starts the bytes at <paramref name="departing"/> towards <paramref name="host"/>; they are there when a later mark
-    /// is reached. Device memory that stays unwritten until then may be given in place of <see cref="Departing"/>'s.</summary>
+    /// is reached. What <see cref="Arrive"/> gave, and memory that stays unwritten until then, may leave as well.</summary>
     void Depart(nint departing, nint host, long bytes);
+
+    /// <summary>Arrivals called from now on see what the departures called so far bring to the host.</summary>
+    void Fence();
 
     /// <summary>A name for everything called so far; marks ascend.</summary>
     long Mark();

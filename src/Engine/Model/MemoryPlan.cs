@@ -14,8 +14,9 @@ namespace OrionNative.Engine.Model;
 /// <param name="Slots">Microbatches in flight.</param>
 /// <param name="Scratch">Memory that no microbatch keeps.</param>
 /// <param name="Cache">Keys and values when generating.</param>
+/// <param name="Host">Page-locked host memory of what was offloaded; not part of the total.</param>
 readonly record struct MemoryPlan(
-    long Weights, long Gradients, long OptimizerState, long Slot, int Slots, long Scratch, long Cache)
+    long Weights, long Gradients, long OptimizerState, long Slot, int Slots, long Scratch, long Cache, long Host = 0)
 {
     /// <summary>Everything.</summary>
     public long Total => Weights + Gradients + OptimizerState + (Slot * Slots) + Scratch + Cache;
@@ -31,11 +32,12 @@ readonly record struct MemoryPlan(
     /// <summary>The sum of two stages in one process.</summary>
     public static MemoryPlan operator +(MemoryPlan a, MemoryPlan b) => new(
         a.Weights + b.Weights, a.Gradients + b.Gradients, a.OptimizerState + b.OptimizerState, (a.Slot * a.Slots) + (b.Slot * b.Slots), 1,
-        a.Scratch + b.Scratch, a.Cache + b.Cache);
+        a.Scratch + b.Scratch, a.Cache + b.Cache, a.Host + b.Host);
 
     /// <summary>One line for people, in MB (10^6 bytes).</summary>
     public override string ToString() =>
         $"{Total / 1e6:F1} MB: weights {Weights / 1e6:F1}, gradients {Gradients / 1e6:F1}, optimizer {OptimizerState / 1e6:F1}, "
         + $"activations {Slot * Slots / 1e6:F1}{(Slots > 1 ? $" ({Slots} x {Slot / 1e6:F1})" : "")}, scratch {Scratch / 1e6:F1}"
-        + (Cache > 0 ? $", cache {Cache / 1e6:F1}" : "");
+        + (Cache > 0 ? $", cache {Cache / 1e6:F1}" : "")
+        + (Host > 0 ? $"; on the host {Host / 1e6:F1}" : "");
 }

@@ -68,15 +68,7 @@ sealed unsafe class StageWorker : IDisposable
     public void Initialize(long seed)
     {
         _parameters.Initialize(seed);
-        foreach (OptimizerState state in _optimizer.State)
-        {
-            _parameters.Device.Ops.Zero(state.First);
-            if (!state.IsMuon)
-            {
-                _parameters.Device.Ops.Zero(state.Second);
-            }
-        }
-
+        _optimizer.Reset();
         ForgetActivations();
     }
 

@@ -27,6 +27,16 @@ public enum ScheduleKind
     Wsd,
 }
 
+/// <summary>What lies in the host's memory instead of the device's.</summary>
+public enum OffloadKind
+{
+    /// <summary>Nothing.</summary>
+    None,
+
+    /// <summary>Moments and momentum: they come and go once a step.</summary>
+    Optimizer,
+}
+
 /// <summary>What backward recomputes instead of keeping.</summary>
 public enum RecomputeKind
 {
@@ -129,6 +139,9 @@ public sealed record RunConfig
 
     /// <summary>CPU threads; 0 takes every processor.</summary>
     public int Threads { get; init; }
+
+    /// <summary>What lies in page-locked host memory.</summary>
+    public OffloadKind Offload { get; init; } = OffloadKind.None;
 
     /// <summary>What backward recomputes.</summary>
     public RecomputeKind Recompute { get; init; } = RecomputeKind.None;

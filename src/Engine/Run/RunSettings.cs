@@ -40,6 +40,8 @@ static class RunSettings
         Setting.Integer("seed", "seed of the weights and of the order of the samples", 0, c => c.Seed, (c, v) => c with { Seed = v }, long.MaxValue),
         Setting.Text("device", "where to compute: cpu, cuda:N (an NVIDIA card) or softcuda:N (the card's kernels on this processor, slow: for tests)", c => c.Device, (c, v) => c with { Device = v }),
         Setting.Integer("threads", "CPU threads; 0: every processor", 0, c => c.Threads, (c, v) => c with { Threads = (int)v }, 4096),
+        Setting.Choice("offload", "what lies in the host's page-locked memory instead of the device's", c => c.Offload, (c, v) => c with { Offload = v },
+            ("none", OffloadKind.None), ("optimizer", OffloadKind.Optimizer)),
         Setting.Choice("recompute", "what backward recomputes instead of keeping", c => c.Recompute, (c, v) => c with { Recompute = v },
             ("none", RecomputeKind.None), ("norm", RecomputeKind.Norm), ("block", RecomputeKind.Block)),
         Setting.Text("out", "run directory; empty: the next free one under runs/", c => c.Out, (c, v) => c with { Out = v }),

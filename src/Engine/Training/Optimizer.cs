@@ -1,6 +1,9 @@
 // The optimizer step of one stage: AdamW, or Muon on hidden matrices with AdamW for the rest, each logical tensor by itself
 // (q, k and v share storage but not an orthogonalisation). State is Float32, planned once.
 //   AdamW state m, v      Muon state: momentum      weight decay on everything but norms, decoupled
+// Offloaded, the state lies in page-locked host memory and passes through the device once a step, a piece coming while another is
+// computed and a third leaves; the bits are those of a state that stays.
+using System.Runtime.InteropServices;
 using OrionNative.Engine.Model;
 using OrionNative.Engine.Run;
 using OrionNative.Kernels;
@@ -20,35 +23,58 @@ readonly record struct OptimizerState(Tensor First, Tensor Second)
 sealed class Optimizer : IDisposable
 {
     const float AdamEpsilon = 1e-8f;
+    const long PieceBytes = 32 << 20;
 
     readonly RunConfig _run;
+    readonly ITransfers _transfers;
     readonly nint _address;
+    readonly nint _hostAddress;
     nint _muonScratch;
 
     /// <summary>Plans and allocates zeroed state.</summary>
     public Optimizer(ParameterSet parameters, RunConfig run)
     {
-        (Parameters, _run) = (parameters, run);
+        (Parameters, _run, _transfers) = (parameters, run, parameters.Device.Transfers);
         State = new OptimizerState[parameters.All.Count];
-        _address = Arena.Allocate(parameters.Device, $"optimizer state of {parameters.Range}", arena => _muonScratch = Lay(arena, State, parameters.All, run.Optimizer, parameters.Device.Ops));
+        string purpose = $"optimizer state of {parameters.Range}";
+        if (IsOffloaded)
+        {
+            _hostAddress = _transfers.AllocateHost(Arena.Measure(arena => Lay(arena, State, parameters.All, run.Optimizer)), purpose);
+            Lay(new Arena(_hostAddress), State, parameters.All, run.Optimizer);
+        }
+
+        _address = Arena.Allocate(parameters.Device, purpose, arena =>
+        {
+            if (!IsOffloaded)
+            {
+                Lay(arena, State, parameters.All, run.Optimizer);
+            }
+
+            _muonScratch = arena.TakeBytes(ScratchBytes(State, parameters.Device.Ops));
+        });
     }
 
     /// <summary>The weights that it moves.</summary>
     public ParameterSet Parameters { get; }
 
-    /// <summary>State of each tensor, in the order of <see cref="ParameterSet.All"/>.</summary>
+    /// <summary>State of each tensor, in the order of <see cref="ParameterSet.All"/>; in host memory when offloaded.</summary>
     public OptimizerState[] State { get; }
 
-    /// <summary>Bytes of the state of a stage.</summary>
-    public static long Measure(ModelConfig model, StageRange range, OptimizerKind kind, IDevice device)
+    /// <summary>True when the state lies in host memory.</summary>
+    public bool IsOffloaded => _run.Offload == OffloadKind.Optimizer;
+
+    /// <summary>Bytes of the state and scratch of a stage, on the device and in host memory.</summary>
+    public static (long Device, long Host) Measure(ModelConfig model, StageRange range, RunConfig run, IDevice device)
     {
         IReadOnlyList<Parameter> parameters = new ParameterLayout(model, range, device.ComputeType, new Arena(0), null).All;
-        return Arena.Measure(arena => Lay(arena, new OptimizerState[parameters.Count], parameters, kind, device.Ops));
+        OptimizerState[] state = new OptimizerState[parameters.Count];
+        long stateBytes = Arena.Measure(arena => Lay(arena, state, parameters, run.Optimizer));
+        long scratchBytes = Arena.Measure(arena => arena.TakeBytes(ScratchBytes(state, device.Ops)));
+        return run.Offload == OffloadKind.Optimizer ? (scratchBytes, stateBytes) : (stateBytes + scratchBytes, 0);
     }
 
-    static nint Lay(Arena arena, OptimizerState[] state, IReadOnlyList<Parameter> parameters, OptimizerKind kind, IOps ops)
+    static void Lay(Arena arena, OptimizerState[] state, IReadOnlyList<Parameter> parameters, OptimizerKind kind)
     {
-        long scratchBytes = 0;
         for (int i = 0; i < state.Length; i++)
         {
             Parameter parameter = parameters[i];
@@ -56,11 +82,11 @@ sealed class Optimizer : IDisposable
             bool muon = kind == OptimizerKind.Muon && parameter.Kind == ParameterKind.Hidden;
             state[i] = new OptimizerState(
                 arena.Take(ElementType.Float32, rows, columns), muon ? default : arena.Take(ElementType.Float32, rows, columns));
-            scratchBytes = muon ? Math.Max(scratchBytes, ops.MuonBytes(rows, columns)) : scratchBytes;
         }
-
-        return arena.TakeBytes(scratchBytes);
     }
+
+    static long ScratchBytes(OptimizerState[] state, IOps ops) =>
+        state.Where(tensor => tensor.IsMuon).Select(tensor => ops.MuonBytes(tensor.First.Rows, tensor.First.Columns)).DefaultIfEmpty().Max();
 
     /// <summary>Moves every weight once.</summary>
     /// <param name="step">Counted from 1; AdamW's bias correction depends on it.</param>
@@ -68,26 +94,130 @@ sealed class Optimizer : IDisposable
     /// <param name="gradientScale">Factor on all gradients: the clip.</param>
     public void Step(long step, double learningRate, double gradientScale)
     {
-        IOps ops = Parameters.Device.Ops;
+        if (IsOffloaded)
+        {
+            _transfers.Fence();
+        }
+
         for (int i = 0; i < State.Length; i++)
         {
             Parameter parameter = Parameters.All[i];
             float decay = parameter.Decays ? (float)_run.WeightDecay : 0;
             if (State[i].IsMuon)
             {
-                ops.Muon(
-                    parameter.Value, parameter.Low, parameter.Gradient, State[i].First,
-                    new MuonStep((float)learningRate, (float)_run.Momentum, decay, (float)gradientScale), _muonScratch);
+                StepMuon(parameter, State[i], new MuonStep((float)learningRate, (float)_run.Momentum, decay, (float)gradientScale));
             }
             else
             {
-                ops.AdamW(
-                    parameter.Value, parameter.Low, parameter.Gradient, State[i].First, State[i].Second,
-                    new AdamWStep((int)step, (float)learningRate, (float)_run.Beta1, (float)_run.Beta2, AdamEpsilon, decay, (float)gradientScale));
+                StepAdamW(parameter, State[i], new AdamWStep((int)step, (float)learningRate, (float)_run.Beta1, (float)_run.Beta2, AdamEpsilon, decay, (float)gradientScale));
+            }
+        }
+    }
+
+    void StepMuon(Parameter parameter, OptimizerState state, MuonStep step)
+    {
+        Tensor momentum = Arrive(state.First);
+        Parameters.Device.Ops.Muon(parameter.Value, parameter.Low, parameter.Gradient, momentum, step, _muonScratch);
+        Depart(momentum, state.First);
+    }
+
+    void StepAdamW(Parameter parameter, OptimizerState state, AdamWStep step)
+    {
+        int rows = parameter.Value.Rows;
+        int most = IsOffloaded ? (int)Math.Clamp(PieceBytes / (sizeof(float) * (long)parameter.Value.Columns), 1, rows) : rows;
+        for (int row = 0; row < rows; row += most)
+        {
+            int count = Math.Min(most, rows - row);
+            Tensor hostM = state.First.RowRange(row, count), hostV = state.Second.RowRange(row, count);
+            Tensor m = Arrive(hostM), v = Arrive(hostV), low = parameter.Low;
+            Parameters.Device.Ops.AdamW(
+                parameter.Value.RowRange(row, count), low.IsEmpty ? low : low.RowRange(row, count), parameter.Gradient.RowRange(row, count), m, v, step);
+            Depart(m, hostM);
+            Depart(v, hostV);
+        }
+    }
+
+    Tensor Arrive(Tensor state) => IsOffloaded ? state with { Address = _transfers.Arrive(state.Address, state.Bytes) } : state;
+
+    void Depart(Tensor state, Tensor host)
+    {
+        if (IsOffloaded)
+        {
+            _transfers.Depart(state.Address, host.Address, host.Bytes);
+        }
+    }
+
+    /// <summary>State from an element on, out.</summary>
+    public void Read(Tensor state, long start, Span<float> values)
+    {
+        Span<byte> bytes = MemoryMarshal.AsBytes(values);
+        nint from = state.Address + (nint)(sizeof(float) * start);
+        if (IsOffloaded)
+        {
+            HostBytes(from, bytes.Length).CopyTo(bytes);
+        }
+        else
+        {
+            Parameters.Device.Download(from, bytes);
+        }
+    }
+
+    /// <summary>State from an element on, in.</summary>
+    public void Write(Tensor state, long start, ReadOnlySpan<float> values)
+    {
+        ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(values);
+        nint to = state.Address + (nint)(sizeof(float) * start);
+        if (IsOffloaded)
+        {
+            bytes.CopyTo(HostBytes(to, bytes.Length));
+        }
+        else
+        {
+            Parameters.Device.Upload(bytes, to);
+        }
+    }
+
+    unsafe Span<byte> HostBytes(nint address, int bytes)
+    {
+        _transfers.Wait(_transfers.Mark());
+        return new Span<byte>((void*)address, bytes);
+    }
+
+    /// <summary>The state of a run's beginning: all zero.</summary>
+    public void Reset()
+    {
+        float[] zeros = new float[1 << 16];
+        foreach (OptimizerState state in State)
+        {
+            Zero(state.First);
+            if (!state.IsMuon)
+            {
+                Zero(state.Second);
+            }
+        }
+
+        void Zero(Tensor tensor)
+        {
+            if (!IsOffloaded)
+            {
+                Parameters.Device.Ops.Zero(tensor);
+                return;
+            }
+
+            for (long start = 0; start < tensor.Count; start += zeros.Length)
+            {
+                Write(tensor, start, zeros.AsSpan(0, (int)Math.Min(zeros.Length, tensor.Count - start)));
             }
         }
     }
 
     /// <inheritdoc/>
-    public void Dispose() => Parameters.Device.Free(_address);
+    public void Dispose()
+    {
+        Parameters.Device.Free(_address);
+        if (IsOffloaded)
+        {
+            _transfers.FreeHost(_hostAddress);
+        }
+    }
 }

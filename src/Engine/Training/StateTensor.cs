@@ -1,7 +1,6 @@
 // A tensor of a training state as a checkpoint sees it: a name, a shape, single-precision values in and out by ranges.
 //   weights       the parameter's Hugging Face name
 //   AdamW         optimizer.m.<name>, optimizer.v.<name>        Muon        optimizer.momentum.<name>
-using System.Runtime.InteropServices;
 using OrionNative.Engine.Model;
 using OrionNative.Kernels;
 
@@ -12,11 +11,12 @@ sealed class StateTensor
 {
     readonly ParameterSet _parameters;
     readonly Parameter _parameter;
+    readonly Optimizer? _optimizer;
     readonly Tensor _state;
 
-    StateTensor(string name, ParameterSet parameters, Parameter parameter, Tensor state)
+    StateTensor(string name, ParameterSet parameters, Parameter parameter, Optimizer? optimizer, Tensor state)
     {
-        (Name, _parameters, _parameter, _state) = (name, parameters, parameter, state);
+        (Name, _parameters, _parameter, _optimizer, _state) = (name, parameters, parameter, optimizer, state);
     }
 
     /// <summary>Unique in the run.</summary>
@@ -45,17 +45,17 @@ sealed class StateTensor
     {
         foreach (Parameter parameter in parameters.All)
         {
-            yield return new StateTensor(parameter.Name, parameters, parameter, default);
+            yield return new StateTensor(parameter.Name, parameters, parameter, null, default);
         }
 
         for (int i = 0; i < (optimizer?.State.Length ?? 0); i++)
         {
             Parameter parameter = parameters.All[i];
             OptimizerState state = optimizer!.State[i];
-            yield return new StateTensor((state.IsMuon ? "optimizer.momentum." : "optimizer.m.") + parameter.Name, parameters, parameter, state.First);
+            yield return new StateTensor((state.IsMuon ? "optimizer.momentum." : "optimizer.m.") + parameter.Name, parameters, parameter, optimizer, state.First);
             if (!state.IsMuon)
             {
-                yield return new StateTensor("optimizer.v." + parameter.Name, parameters, parameter, state.Second);
+                yield return new StateTensor("optimizer.v." + parameter.Name, parameters, parameter, optimizer, state.Second);
             }
         }
     }
@@ -69,7 +69,8 @@ sealed class StateTensor
         }
         else
         {
-            _parameters.Device.Download(Address(start, values.Length), MemoryMarshal.AsBytes(values));
+            CheckRange(start, values.Length);
+            _optimizer!.Read(_state, start, values);
         }
     }
 
@@ -82,11 +83,16 @@ sealed class StateTensor
         }
         else
         {
-            _parameters.Device.Upload(MemoryMarshal.AsBytes(values), Address(start, values.Length));
+            CheckRange(start, values.Length);
+            _optimizer!.Write(_state, start, values);
         }
     }
 
-    nint Address(long start, int count) => start >= 0 && start + count <= Count
-        ? _state.Address + (nint)(4 * start)
-        : throw new ArgumentOutOfRangeException(nameof(start), $"elements {start} to {start + count} of {Name}, which has {Count}");
+    void CheckRange(long start, int count)
+    {
+        if (start < 0 || start + count > Count)
+        {
+            throw new ArgumentOutOfRangeException(nameof(start), $"elements {start} to {start + count} of {Name}, which has {Count}");
+        }
+    }
 }

@@ -61,7 +61,8 @@ sealed class Trainer : IDisposable
         foreach (StageRange range in StageRange.Cut(model, cuts ?? model.Boundaries))
         {
             MemoryPlan stage = MemoryPlan.Of(model, range, OptionsOf(run), device);
-            total += stage with { OptimizerState = Optimizer.Measure(model, range, run.Optimizer, device) };
+            (long state, long host) = Optimizer.Measure(model, range, run, device);
+            total += stage with { OptimizerState = state, Host = host };
         }
 
         return total;

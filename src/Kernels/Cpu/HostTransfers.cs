@@ -47,6 +47,11 @@ sealed unsafe class HostTransfers : ITransfers
     }
 
     /// <inheritdoc/>
+    public void Fence()
+    {
+    }
+
+    /// <inheritdoc/>
     public long Mark() => 0;
 
     /// <inheritdoc/>

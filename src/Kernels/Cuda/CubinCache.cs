@@ -10,14 +10,20 @@ sealed class CubinCache(string folder)
     const int DigestBytes = 32;
 
     /// <summary>$ORION_CUBIN_CACHE, else orion/cubin in the user's cache folder.</summary>
-    public static CubinCache Default()
+    public static CubinCache Default() => new(DefaultFolder);
+
+    /// <summary>Where what is compiled or measured once a machine is kept.</summary>
+    public static string DefaultFolder
     {
-        string? chosen = Environment.GetEnvironmentVariable("ORION_CUBIN_CACHE");
-        string? home = Environment.GetEnvironmentVariable("XDG_CACHE_HOME");
-        string caches = string.IsNullOrEmpty(home)
-            ? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache")
-            : home;
-        return new CubinCache(string.IsNullOrEmpty(chosen) ? Path.Combine(caches, "orion", "cubin") : chosen);
+        get
+        {
+            string? chosen = Environment.GetEnvironmentVariable("ORION_CUBIN_CACHE");
+            string? home = Environment.GetEnvironmentVariable("XDG_CACHE_HOME");
+            string caches = string.IsNullOrEmpty(home)
+                ? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache")
+                : home;
+            return string.IsNullOrEmpty(chosen) ? Path.Combine(caches, "orion", "cubin") : chosen;
+        }
     }
 
     public bool TryRead(string key, out byte[] image, out string log)

@@ -1,6 +1,7 @@
 // Matrix products through cuBLASLt, row-major:  c = alpha * op(a) * op(b) + beta * c.  cuBLASLt thinks in columns, so it is
 // asked for c^T = op(b)^T * op(a)^T, which needs no copy. Descriptions, layouts and the algorithm of a shape are made once and
-// kept; a product in steady state allocates nothing and asks for nothing.
+// kept; a product in steady state allocates nothing and asks for nothing. With choices given, a shape that is met for the first time
+// on this machine times the library's eight best algorithms on its own operands into memory of its own; else the library's best is used.
 using OrionNative.Kernels.Cuda.Interop;
 
 namespace OrionNative.Kernels.Cuda;
@@ -12,15 +13,18 @@ sealed unsafe class CublasLt : IDisposable
     public const int WorkspaceBytes = 32 << 20;
 
     const int AlignmentBytes = 16;
+    const int CandidatesMost = 8;
+    const int Warmups = 2, Samples = 5;
     readonly CudaContext _context;
     readonly CublasLtLibrary _library;
     readonly CudaDeviceVariable<byte> _workspace;
     readonly Dictionary<Shape, Plan> _plans = [];
+    readonly ProductChoices? _choices;
     nint _handle;
 
-    public CublasLt(CudaContext context)
+    public CublasLt(CudaContext context, ProductChoices? choices = null)
     {
-        _context = context;
+        (_context, _choices) = (context, choices);
         _library = context.Libraries.CublasLt;
         context.Enter();
         nint handle;
@@ -42,7 +46,7 @@ sealed unsafe class CublasLt : IDisposable
         if (!_plans.TryGetValue(shape, out Plan plan))
         {
             CheckOperands(a, transposeA, b, transposeB, c);
-            plan = MakePlan(shape);
+            plan = MakePlan(shape, stream, a, b, c);
             _plans.Add(shape, plan);
         }
 
@@ -103,7 +107,7 @@ sealed unsafe class CublasLt : IDisposable
         _ => -1,
     };
 
-    Plan MakePlan(Shape shape)
+    Plan MakePlan(Shape shape, CudaStream stream, Tensor operandA, Tensor operandB, Tensor result)
     {
         nint description, preference;
         Check(_library.cublasLtMatmulDescCreate(&description, CublasLtLibrary.Compute32F, CublasLtLibrary.Real32F), "cublasLtMatmulDescCreate");
@@ -122,13 +126,57 @@ sealed unsafe class CublasLt : IDisposable
             Check(_library.cublasLtMatmulPreferenceSetAttribute(preference, attribute, &alignment, sizeof(uint)), "alignment preference");
         }
 
-        CublasLtHeuristic heuristic;
+        CublasLtHeuristic* candidates = stackalloc CublasLtHeuristic[CandidatesMost];
         int found;
-        Check(_library.cublasLtMatmulAlgoGetHeuristic(_handle, description, b, a, c, c, preference, 1, &heuristic, &found), "cublasLtMatmulAlgoGetHeuristic", shape);
+        Check(_library.cublasLtMatmulAlgoGetHeuristic(_handle, description, b, a, c, c, preference, CandidatesMost, candidates, &found), "cublasLtMatmulAlgoGetHeuristic", shape);
         Check(_library.cublasLtMatmulPreferenceDestroy(preference), "cublasLtMatmulPreferenceDestroy");
-        return found > 0
-            ? new Plan(description, a, b, c, heuristic.Algorithm)
-            : throw new InvalidOperationException($"{_library.Path} has no algorithm for {shape}");
+        if (found == 0)
+        {
+            throw new InvalidOperationException($"{_library.Path} has no algorithm for {shape}");
+        }
+
+        Plan plan = new(description, a, b, c, candidates[0].Algorithm);
+        if (_choices is null)
+        {
+            return plan;
+        }
+
+        if (!_choices.TryFind(shape.Key, out CublasLtAlgorithm algorithm))
+        {
+            algorithm = candidates[Fastest(plan, new(candidates, found), stream, operandA, operandB, result)].Algorithm;
+            _choices.Add(shape.Key, algorithm);
+        }
+
+        return plan with { Algorithm = algorithm };
+    }
+
+    /// <summary>Times candidates on the operands themselves; the results go elsewhere, so that c stays as it is.</summary>
+    int Fastest(Plan plan, ReadOnlySpan<CublasLtHeuristic> candidates, CudaStream stream, Tensor a, Tensor b, Tensor c)
+    {
+        using CudaDeviceVariable<byte> elsewhere = new(_context, (long)c.Rows * c.Stride * c.ElementBytes);
+        using CudaEvent start = new(_context, timing: true), end = new(_context, timing: true);
+        float one = 1, zero = 0;
+        List<float[]> milliseconds = [];
+        foreach (CublasLtHeuristic candidate in candidates)
+        {
+            CublasLtAlgorithm algorithm = candidate.Algorithm;
+            float[] samples = new float[Samples];
+            for (int i = -Warmups; i < Samples; i++)
+            {
+                start.Record(stream);
+                Check(
+                    _library.cublasLtMatmul(
+                        _handle, plan.Description, &one, (ulong)b.Address, plan.B, (ulong)a.Address, plan.A, &zero, elsewhere.Address, plan.C,
+                        elsewhere.Address, plan.C, &algorithm, _workspace.Address, WorkspaceBytes, stream.Handle), "cublasLtMatmul");
+                end.Record(stream);
+                end.Synchronize();
+                samples[Math.Max(0, i)] = end.MillisecondsSince(start);
+            }
+
+            milliseconds.Add(samples);
+        }
+
+        return ProductChoices.Fastest(milliseconds);
     }
 
     nint Layout(ElementType type, int rows, int columns, int stride)
@@ -152,5 +200,10 @@ sealed unsafe class CublasLt : IDisposable
     readonly record struct Shape(
         ElementType TypeA, int RowsA, int ColumnsA, int StrideA, bool TransposeA,
         ElementType TypeB, int RowsB, int ColumnsB, int StrideB, bool TransposeB,
-        ElementType TypeC, int RowsC, int ColumnsC, int StrideC);
+        ElementType TypeC, int RowsC, int ColumnsC, int StrideC)
+    {
+        /// <summary>One word that says all of it.</summary>
+        public string Key =>
+            $"{TypeA}[{RowsA},{ColumnsA}:{StrideA}]{(TransposeA ? "T" : "")}*{TypeB}[{RowsB},{ColumnsB}:{StrideB}]{(TransposeB ? "T" : "")}={TypeC}[{RowsC},{ColumnsC}:{StrideC}]";
+    }
 }

@@ -49,6 +49,9 @@ sealed class CudaDevice : IDevice
     /// <summary>Device memory that nobody has, in bytes.</summary>
     public long FreeBytes => _context.MemoryInfo().FreeBytes;
 
+    /// <summary>True while operations are under way.</summary>
+    public bool IsComputing => !_compute.IsIdle();
+
     /// <summary>Launches of recorded graphs so far.</summary>
     public long GraphLaunches { get; private set; }
 
@@ -80,6 +83,9 @@ sealed class CudaDevice : IDevice
         _compute.Synchronize();
         _context.CopyToHost(source, destination);
     }
+
+    /// <summary>Device bytes as they are now, without waiting for any work.</summary>
+    public void Peek(nint source, Span<byte> destination) => _context.CopyToHost(source, destination);
 
     /// <inheritdoc/>
     public void Synchronize()

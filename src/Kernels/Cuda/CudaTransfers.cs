@@ -1,7 +1,8 @@
 // Payloads in and out beside the computation: a stream a direction, a few staging buffers a direction, and events between them.
-//   in    staging i is filled when the kernels that read its last content are done; compute waits for the fill
+//   in    staging i is filled when the kernels that read its last content are done, and a copy that left from it; compute waits for the fill
 //   out   the copy of staging i waits for the kernel that packed it; the next packing into i waits for the copy
 // So while a microbatch computes, the next code arrives and the last one leaves. A mark is an event behind both streams.
+using System.Runtime.InteropServices;
 using OrionNative.Kernels.Cuda.Interop;
 
 namespace OrionNative.Kernels.Cuda;
@@ -9,6 +10,7 @@ namespace OrionNative.Kernels.Cuda;
 sealed unsafe class CudaTransfers : ITransfers, IDisposable
 {
     const int Buffers = 4;
+    const int ReadersOpen = 2;
     const int Marks = 64;
 
     readonly CudaContext _context;
@@ -18,6 +20,7 @@ sealed unsafe class CudaTransfers : ITransfers, IDisposable
     readonly Staging[] _arriving;
     readonly Staging[] _departing;
     readonly CudaEvent _computed;
+    readonly CudaEvent _left;
     readonly CudaEvent[] _marks;
     long _arrivals;
     long _departures;
@@ -30,6 +33,7 @@ sealed unsafe class CudaTransfers : ITransfers, IDisposable
         _arriving = [.. Enumerable.Range(0, Buffers).Select(_ => new Staging(context))];
         _departing = [.. Enumerable.Range(0, Buffers).Select(_ => new Staging(context))];
         _computed = new CudaEvent(context, timing: false);
+        _left = new CudaEvent(context, timing: false);
         _marks = [.. Enumerable.Range(0, Marks).Select(_ => new CudaEvent(context, timing: false))];
     }
 
@@ -37,7 +41,7 @@ sealed unsafe class CudaTransfers : ITransfers, IDisposable
     public nint AllocateHost(long bytes, string purpose)
     {
         nint address = _context.AllocateHost(Math.Max(bytes, 1), purpose);
-        new Span<byte>((void*)address, checked((int)bytes)).Clear();
+        NativeMemory.Clear((void*)address, (nuint)bytes);
         return address;
     }
 
@@ -61,20 +65,25 @@ sealed unsafe class CudaTransfers : ITransfers, IDisposable
     /// <inheritdoc/>
     public nint Arrive(nint host, long bytes)
     {
-        if (_arrivals > 0)
+        if (_arrivals >= ReadersOpen)
         {
-            // whoever reads the last arrival has been called by now
-            _arriving[(_arrivals - 1) % Buffers].Read.Record(_compute);
+            // whoever reads that arrival has been called by now
+            _arriving[(_arrivals - ReadersOpen) % Buffers].Read.Record(_compute);
         }
 
         Staging staging = _arriving[_arrivals % Buffers];
         if (_arrivals >= Buffers)
         {
             _in.WaitEvent(staging.Read);
+            if (staging.HasLeft)
+            {
+                _in.WaitEvent(staging.Left);
+                staging.HasLeft = false;
+            }
         }
 
         _arrivals++;
-        nint address = staging.AtLeast(bytes, _compute, _in);
+        nint address = AddressOf(staging, bytes);
         _context.CopyToDeviceAsync(host, address, bytes, _in);
         staging.Filled.Record(_in);
         _compute.WaitEvent(staging.Filled);
@@ -85,13 +94,26 @@ sealed unsafe class CudaTransfers : ITransfers, IDisposable
     public nint Departing(nint host, long bytes)
     {
         Staging staging = _departing[_departures % Buffers];
-        if (_departures >= Buffers)
+        if (staging.HasLeft)
         {
-            _compute.WaitEvent(staging.Read);
+            _compute.WaitEvent(staging.Left);
+            staging.HasLeft = false;
         }
 
         _departures++;
-        return staging.AtLeast(bytes, _compute, _out);
+        return AddressOf(staging, bytes);
+    }
+
+    nint AddressOf(Staging staging, long bytes)
+    {
+        if (staging.Bytes < bytes)
+        {
+            _compute.Synchronize();
+            Synchronize();
+            staging.Grow(bytes);
+        }
+
+        return staging.Address;
     }
 
     /// <inheritdoc/>
@@ -100,13 +122,27 @@ sealed unsafe class CudaTransfers : ITransfers, IDisposable
         _computed.Record(_compute);
         _out.WaitEvent(_computed);
         _context.CopyToHostAsync(departing, host, bytes, _out);
-        foreach (Staging staging in _departing)
+        for (int i = 0; i < Buffers; i++)
         {
-            if (staging.Holds(departing))
-            {
-                staging.Read.Record(_out);
-            }
+            MarkLeft(_departing[i], departing);
+            MarkLeft(_arriving[i], departing);
         }
+    }
+
+    void MarkLeft(Staging staging, nint address)
+    {
+        if (staging.Address == address)
+        {
+            staging.Left.Record(_out);
+            staging.HasLeft = true;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Fence()
+    {
+        _left.Record(_out);
+        _in.WaitEvent(_left);
     }
 
     /// <inheritdoc/>
@@ -147,6 +183,7 @@ sealed unsafe class CudaTransfers : ITransfers, IDisposable
         Array.ForEach(_departing, staging => staging.Dispose());
         Array.ForEach(_marks, mark => mark.Dispose());
         _computed.Dispose();
+        _left.Dispose();
         _in.Dispose();
         _out.Dispose();
     }
@@ -159,22 +196,23 @@ sealed unsafe class CudaTransfers : ITransfers, IDisposable
         /// <summary>In: the copy into it is done. Unused on the way out.</summary>
         public CudaEvent Filled { get; } = new(context, timing: false);
 
-        /// <summary>In: its readers are done. Out: the copy from it is done.</summary>
+        /// <summary>In: the kernels that read it are done. Unused on the way out.</summary>
         public CudaEvent Read { get; } = new(context, timing: false);
 
-        public bool Holds(nint address) => _memory is not null && (nint)_memory.Address == address;
+        /// <summary>The last copy from it to the host is done.</summary>
+        public CudaEvent Left { get; } = new(context, timing: false);
 
-        public nint AtLeast(long bytes, CudaStream user, CudaStream other)
+        /// <summary>True when such a copy was called and nobody has waited for it.</summary>
+        public bool HasLeft { get; set; }
+
+        public long Bytes => _memory?.Bytes ?? 0;
+
+        public nint Address => (nint)(_memory?.Address ?? 0);
+
+        public void Grow(long bytes)
         {
-            if (_memory is null || _memory.Bytes < bytes)
-            {
-                user.Synchronize();
-                other.Synchronize();
-                _memory?.Dispose();
-                _memory = new CudaDeviceVariable<byte>(context, bytes);
-            }
-
-            return (nint)_memory.Address;
+            _memory?.Dispose();
+            _memory = new CudaDeviceVariable<byte>(context, bytes);
         }
 
         public void Dispose()
@@ -182,6 +220,7 @@ sealed unsafe class CudaTransfers : ITransfers, IDisposable
             _memory?.Dispose();
             Filled.Dispose();
             Read.Dispose();
+            Left.Dispose();
         }
     }
 }

@@ -1,8 +1,13 @@
 // Training on the software CUDA device: one result to the bit whatever the cut, the recomputation or the replay, no waiting inside a
 // step, no allocation.
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using OrionNative.Engine.Model;
 using OrionNative.Engine.Run;
 using OrionNative.Engine.Tests.Training;
 using OrionNative.Engine.Training;
+using OrionNative.Kernels;
+using OrionNative.Kernels.Cpu;
 using OrionNative.Kernels.Cuda;
 
 namespace OrionNative.Engine.Tests.Cuda;
@@ -35,6 +40,44 @@ public class SoftwareTrainingTests
         using Trainer trainer = new(model, run, device, new NoisyRule(model.Vocabulary, run.Sequence), cuts);
         double[] losses = [.. Enumerable.Range(0, Steps).Select(_ => trainer.Step().Loss)];
         return (losses, trainer.WeightsHash());
+    }
+
+    [Theory]
+    [InlineData(OptimizerKind.AdamW)]
+    [InlineData(OptimizerKind.Muon)]
+    public void Training_WithTheOptimizerOffloaded_GivesTheSameBitsInLessDeviceMemory(OptimizerKind optimizer)
+    {
+        using CudaDevice device = SoftwareDevice.Open();
+        using CpuDevice cpu = new(1);
+        (string hash, long used) = TrainOffloaded(device, optimizer, OffloadKind.None);
+        (string offloaded, long usedOffloaded) = TrainOffloaded(device, optimizer, OffloadKind.Optimizer);
+        Assert.Equal(hash, offloaded);
+        // planned: the state is gone from the device; staging of at most four pieces of 32 MiB comes with the first step
+        Assert.True(usedOffloaded < used, $"{usedOffloaded} bytes offloaded, {used} not");
+        Assert.Equal(TrainOffloaded(cpu, optimizer, OffloadKind.None).Hash, TrainOffloaded(cpu, optimizer, OffloadKind.Optimizer).Hash);
+    }
+
+    static (string Hash, long Used) TrainOffloaded(IDevice device, OptimizerKind optimizer, OffloadKind offload)
+    {
+        ModelConfig model = SoftwareDevice.Model();
+        RunConfig run = SoftwareDevice.Run(optimizer) with { Offload = offload };
+        using Trainer trainer = new(model, run, device, new NoisyRule(model.Vocabulary, run.Sequence));
+        for (int i = 0; i < Steps; i++)
+        {
+            trainer.Step();
+        }
+
+        IncrementalHash all = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (StateTensor tensor in trainer.State)
+        {
+            float[] values = new float[tensor.Count];
+            tensor.Read(0, values);
+            all.AppendData(MemoryMarshal.AsBytes(values.AsSpan()));
+        }
+
+        MemoryPlan plan = Trainer.Plan(model, run, device);
+        Assert.Equal(offload == OffloadKind.Optimizer, plan.Host > 0);
+        return (Convert.ToHexString(all.GetHashAndReset()), plan.Total);
     }
 
     [Fact]

@@ -70,5 +70,8 @@ sealed unsafe class CublasLtLibrary
 
     public string Path { get; }
 
+    /// <summary>Such as 120803 for 12.8.3.</summary>
+    public long Version => (long)cublasLtGetVersion();
+
     public string NameOf(int status) => Marshal.PtrToStringUTF8((nint)cublasLtGetStatusName(status)) ?? $"status {status}";
 }

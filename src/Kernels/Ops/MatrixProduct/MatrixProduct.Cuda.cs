@@ -1,4 +1,5 @@
 // Products on CUDA: cuBLASLt with a plan a shape. Operands are of one type, BFloat16 or Float32; sums are fp32 and rounded once.
+// A card times its algorithms; the software device takes the first, as its times mean nothing.
 namespace OrionNative.Kernels.Cuda;
 
 sealed partial class CudaOps
@@ -8,7 +9,7 @@ sealed partial class CudaOps
     /// <inheritdoc cref="IOps.MatrixProduct"/>
     public void MatrixProduct(Tensor a, bool transposeA, Tensor b, bool transposeB, Tensor c, float alpha, float beta)
     {
-        _product ??= new CublasLt(_context);
+        _product ??= new CublasLt(_context, _context.Libraries.IsSoftware ? null : new ProductChoices(CubinCache.DefaultFolder, $"{_context.DeviceName} cublasLt {_context.Libraries.CublasLt.Version}"));
         _product.Multiply(_stream, a, transposeA, b, transposeB, c, alpha, beta);
     }
 }
