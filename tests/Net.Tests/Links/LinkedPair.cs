@@ -16,14 +16,15 @@ sealed class LinkedPair : IDisposable
     readonly ITransportEndpoint _endpointA, _endpointB;
     readonly LinkOptions _options;
 
-    public LinkedPair(TransportKind kind, ILinkHandler handlerA, ILinkHandler handlerB, Func<IPEndPoint, IPEndPoint>? through = null, TimeSpan? patience = null, TlsOptions? tls = null)
+    public LinkedPair(TransportKind kind, ILinkHandler handlerA, ILinkHandler handlerB, Func<IPEndPoint, IPEndPoint>? through = null, TimeSpan? patience = null, TlsOptions? tls = null, IPAddress? at = null)
     {
+        at ??= IPAddress.Loopback;
         _options = new LinkOptions { Run = Run, Window = new DuplicateWindow(), Patience = patience ?? TimeSpan.FromSeconds(20) };
         LinkA = new PeerLink(_options with { Window = new DuplicateWindow() }, handlerA);
         LinkB = new PeerLink(_options, handlerB);
-        _endpointA = Endpoint(kind, _a, null, Log, tls);
-        _endpointB = Endpoint(kind, _b, connection => connection.RemoteNodeId == _a.Id ? Admission.Accept(LinkB) : Admission.Refuse("a stranger"), Log, tls);
-        Address = new IPEndPoint(IPAddress.Loopback, _endpointB.LocalAddress.Port);
+        _endpointA = Endpoint(kind, _a, null, Log, tls, at);
+        _endpointB = Endpoint(kind, _b, connection => connection.RemoteNodeId == _a.Id ? Admission.Accept(LinkB) : Admission.Refuse("a stranger"), Log, tls, at);
+        Address = new IPEndPoint(at, _endpointB.LocalAddress.Port);
         _endpointA.Dial(through?.Invoke(Address) ?? Address, _b.Id, LinkA);
     }
 
@@ -44,9 +45,9 @@ sealed class LinkedPair : IDisposable
         if (kind == TransportKind.Quic && QuicLibrary.NotSupportedReason is { } reason) Assert.Skip(reason);
     }
 
-    public static ITransportEndpoint Endpoint(TransportKind kind, NodeIdentity identity, Admit? admit, Action<string> log, TlsOptions? tls = null)
+    public static ITransportEndpoint Endpoint(TransportKind kind, NodeIdentity identity, Admit? admit, Action<string> log, TlsOptions? tls = null, IPAddress? at = null)
     {
-        var listen = new IPEndPoint(IPAddress.Loopback, 0);
+        var listen = new IPEndPoint(at ?? IPAddress.Loopback, 0);
         return kind == TransportKind.Quic
             ? new QuicEndpoint(identity, new QuicOptions { Listen = listen, Admit = admit, Log = log })
             : new TlsEndpoint(identity, (tls ?? new TlsOptions()) with { Listen = listen, Admit = admit, Log = log });

@@ -1,5 +1,5 @@
 // Every payload arrives whole, in a granted slot, exactly once, whatever the link does to the datagrams: rate x delay x loss x
-// reorder x duplicate over QUIC, rate x delay x blackouts over TCP. The seed of each case is in its arguments.
+// reorder x duplicate over both transports, and blackouts. The seed of each case is in its arguments.
 using System.Net;
 using OrionNative.Net.Framing;
 using OrionNative.Net.Links;
@@ -9,7 +9,9 @@ namespace OrionNative.Net.Tests.Links;
 public class MatrixTests
 {
     const int Messages = 24;
-    static readonly TimeSpan _patience = TimeSpan.FromSeconds(60);
+
+    // Above 2 % loss BBR keeps a few packets under way: with 5 % at a round trip of 200 ms a case took two minutes.
+    static readonly TimeSpan _patience = TimeSpan.FromSeconds(Environment.GetEnvironmentVariable("ORION_LONG") == "1" ? 240 : 60);
 
     public static TheoryData<double, double, double, double, double, int> Links()
     {
@@ -17,11 +19,12 @@ public class MatrixTests
         if (Environment.GetEnvironmentVariable("ORION_LONG") == "1")
         {
             int seed = 100;
-            foreach (double rate in new[] { 0, 20, 100, 500 })
+            double[] rates = Environment.GetEnvironmentVariable("ORION_MATRIX_RATE") is { } one ? [double.Parse(one)] : [0, 20, 100, 500];
+            foreach (double rate in rates)
                 foreach (double delay in new[] { 0, 5, 30, 100 })
                     foreach (double loss in new[] { 0, 0.1, 1, 5 })
                         foreach (double chaos in new[] { 0, 1, 10 })
-                            data.Add(rate, delay, loss, chaos, chaos / 2, seed++);
+                            data.Add(rate, delay, loss, chaos, chaos / 2, seed++ + (int)rate);
             return data;
         }
         // Mbit/s, ms one way, % lost, % reordered, % doubled, seed: all pairs of the extremes
@@ -42,16 +45,7 @@ public class MatrixTests
         LinkedPair.SkipWithout(TransportKind.Quic);
         using var relay = new UdpRelay();
         EmulatedLink? link = null;
-        LinkProfile profile = LinkProfile.Both(new LinkConditions
-        {
-            BitsPerSecond = megabits * 1e6,
-            Delay = TimeSpan.FromMilliseconds(delayMs),
-            Jitter = TimeSpan.FromMilliseconds(delayMs / 5),
-            Loss = loss / 100,
-            LossBurst = seed % 2 == 0 ? 3 : 1,
-            Reorder = reorder / 100,
-            Duplicate = twice / 100,
-        });
+        LinkProfile profile = BadLink(megabits, delayMs, loss, reorder, twice, seed);
         await Exchange(TransportKind.Quic, target => (link = relay.Add(new IPEndPoint(IPAddress.Loopback, 0), target, profile, seed)).Address);
         // the conditions must have been felt
         Assert.True(link!.Up.Packets > 100);
@@ -71,6 +65,19 @@ public class MatrixTests
         await Exchange(TransportKind.Tcp, target => (relay = new TcpRelay(new IPEndPoint(IPAddress.Loopback, 0), target, profile, seed)).Address,
             new Net.Tls.TlsOptions { StripesOnLoopback = 5 });
         relay!.Dispose();
+    }
+
+    // Through IP packets, because a relay of TCP bytes cannot lose, reorder or double any.
+    [Theory, MemberData(nameof(Links))]
+    public async Task Tcp_ThroughABadLink_EverythingArrivesOnce(double megabits, double delayMs, double loss, double reorder, double twice, int seed)
+    {
+        if (TunLink.NotSupportedReason() is { } missing) Assert.Skip(missing);
+        using var link = new TunLink(BadLink(megabits, delayMs, loss, reorder, twice, seed), seed);
+        await Exchange(TransportKind.Tcp, link.Mirror, at: link.Here);
+        Assert.True(link.Passed > 100);
+        if (loss > 0) Assert.True(link.Lost > 0);
+        if (reorder > 0) Assert.True(link.Late > 0);
+        if (twice > 0) Assert.True(link.Doubled > 0);
     }
 
     [Theory]
@@ -94,11 +101,22 @@ public class MatrixTests
         (link as TcpRelay)?.Dispose();
     }
 
-    static async Task Exchange(TransportKind kind, Func<IPEndPoint, IPEndPoint> through, Net.Tls.TlsOptions? tls = null)
+    static LinkProfile BadLink(double megabits, double delayMs, double loss, double reorder, double twice, int seed) => LinkProfile.Both(new LinkConditions
+    {
+        BitsPerSecond = megabits * 1e6,
+        Delay = TimeSpan.FromMilliseconds(delayMs),
+        Jitter = TimeSpan.FromMilliseconds(delayMs / 5),
+        Loss = loss / 100,
+        LossBurst = seed % 2 == 0 ? 3 : 1,
+        Reorder = reorder / 100,
+        Duplicate = twice / 100,
+    });
+
+    static async Task Exchange(TransportKind kind, Func<IPEndPoint, IPEndPoint> through, Net.Tls.TlsOptions? tls = null, IPAddress? at = null)
     {
         CheckingHandler a = new(), b = new();
         var pool = new PinnedPool(new SlotClass(64 << 10, 32), new SlotClass(1 << 20, 40));
-        using (var pair = new LinkedPair(kind, a, b, through, tls: tls))
+        using (var pair = new LinkedPair(kind, a, b, through, tls: tls, at: at))
         {
             Traffic.Grant(pair.LinkA, pool, 1 << 20);
             Traffic.Grant(pair.LinkB, pool, 1 << 20);
