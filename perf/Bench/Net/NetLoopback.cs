@@ -15,21 +15,24 @@ static class NetLoopback
 
     public static int Run()
     {
-        Console.WriteLine(System.Net.Quic.QuicListener.IsSupported ? "System.Net.Quic: libmsquic is here, but this suite has no runner for it: SKIPPED" : "System.Net.Quic: libmsquic is not on this machine: SKIPPED");
+        string? missing = SystemQuic.Missing();
+        if (missing is not null) Console.WriteLine($"System.Net.Quic: SKIPPED: {missing}");
         bool quic = QuicLibrary.IsSupported;
         if (!quic) Console.WriteLine($"QUIC: SKIPPED: {QuicLibrary.NotSupportedReason}");
-        OneWay(quic);
-        ThereAndBack(quic);
+        OneWay(quic, missing);
+        ThereAndBack(quic, missing);
         return 0;
     }
 
-    static void OneWay(bool quic)
+    static void OneWay(bool quic, string? missing)
     {
         using var tcp = new SocketPeers(false, MessageBytes);
         using var tls = new SocketPeers(true, MessageBytes);
         using BenchLink? quicLink = quic ? new BenchLink(TransportKind.Quic, MessageBytes) : null;
         using var tcpLink = new BenchLink(TransportKind.Tcp, MessageBytes);
+        using SocketPeers? systemQuic = missing is null ? new SocketPeers(MessageBytes, SystemQuic.Connect) : null;
         var runs = new Dictionary<string, Action<int>> { ["rawTcp"] = tcp.Send, ["sslStream"] = tls.Send, ["tcpLink"] = n => tcpLink.SendAsync(n, Depth).Wait() };
+        if (systemQuic is not null) runs["systemNetQuic"] = systemQuic.Send;
         if (quicLink is not null) runs["quicLink"] = n => quicLink.SendAsync(n, Depth).Wait();
         Dictionary<string, List<double>> rates = [], costs = [];
         foreach ((string name, Action<int> send) in runs)
@@ -49,7 +52,7 @@ static class NetLoopback
                 costs[name].Add((Cpu() - cpu) / gigabytes);
             }
         }
-        var values = new JsonObject();
+        var values = new JsonObject { ["systemNetQuic"] = missing is null ? "measured" : $"SKIPPED: {missing}" };
         foreach (string name in runs.Keys)
         {
             values[name + "MegabytesPerSecondSamples"] = NetRecord.Samples(rates[name]);
@@ -60,12 +63,14 @@ static class NetLoopback
         NetRecord.Write("net.loopback.oneway", "8 MiB messages, both ends on one machine", values);
     }
 
-    static void ThereAndBack(bool quic)
+    static void ThereAndBack(bool quic, string? missing)
     {
         using var tls = new SocketPeers(true, CodeBytes);
         using BenchLink? quicLink = quic ? new BenchLink(TransportKind.Quic, CodeBytes) : null;
         using var tcpLink = new BenchLink(TransportKind.Tcp, CodeBytes);
+        using SocketPeers? systemQuic = missing is null ? new SocketPeers(CodeBytes, SystemQuic.Connect) : null;
         var runs = new Dictionary<string, Func<int, List<double>>> { ["sslStream"] = tls.RoundTrips, ["tcpLink"] = tcpLink.RoundTrips };
+        if (systemQuic is not null) runs["systemNetQuic"] = systemQuic.RoundTrips;
         if (quicLink is not null) runs["quicLink"] = quicLink.RoundTrips;
         Dictionary<string, List<double>> medians = [];
         foreach ((string name, Func<int, List<double>> go) in runs)

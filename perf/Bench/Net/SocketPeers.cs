@@ -1,4 +1,5 @@
-// What everybody has: raw TCP and TLS 1.3 over one TCP connection (SslStream), one thread each side, the same messages.
+// What everybody has: raw TCP and TLS 1.3 over one TCP connection (SslStream), one thread each side, the same messages; and any
+// other pair of streams between two nodes (System.Net.Quic).
 using System.Diagnostics;
 using System.Net;
 using System.Net.Security;
@@ -14,10 +15,18 @@ sealed class SocketPeers : IDisposable
     readonly Stream _out, _in;
     readonly byte[] _message, _target;
 
-    public SocketPeers(bool encrypted, int messageBytes)
+    public SocketPeers(int messageBytes, Func<NodeIdentity, NodeIdentity, (Stream Out, Stream In)> connect)
+        : this(messageBytes) => (_out, _in) = connect(_a, _b);
+
+    SocketPeers(int messageBytes)
     {
-        (_message, _target) = (new byte[messageBytes], new byte[messageBytes]);
+        (_message, _target, _out, _in) = (new byte[messageBytes], new byte[messageBytes], Stream.Null, Stream.Null);
         Random.Shared.NextBytes(_message);
+    }
+
+    public SocketPeers(bool encrypted, int messageBytes)
+        : this(messageBytes)
+    {
         using var listener = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         listener.Bind(new IPEndPoint(IPAddress.Loopback, 0));
         listener.Listen(1);
