@@ -20,23 +20,15 @@ public sealed class TcpRelay : EmulatedLink, IDisposable
     readonly LinkShaper _up, _down;
 
     /// <summary>Listens and relays until disposed. Throws <see cref="ArgumentException"/> for conditions TCP cannot show.</summary>
-    public TcpRelay(IPEndPoint listen, IPEndPoint target, LinkProfile profile, int seed) : this(Bound(listen), target, profile, seed) { }
+    public TcpRelay(IPEndPoint listen, IPEndPoint target, LinkProfile profile, int seed) : this(Tls.TcpListening.At(listen, backlog: 128), target, profile, seed) { }
 
     TcpRelay(Socket listener, IPEndPoint target, LinkProfile profile, int seed) : base((IPEndPoint)listener.LocalEndPoint!, target, profile)
     {
         foreach (LinkConditions side in new[] { profile.Up, profile.Down })
             if (side.Loss > 0 || side.Reorder > 0 || side.Duplicate > 0)
-                throw new ArgumentException($"A TCP relay cannot lose, reorder or duplicate segments ({side}). Fix: leave these out, or rehearse with QUIC.", nameof(profile));
+                throw new ArgumentException($"A TCP relay cannot lose, reorder or duplicate segments ({side}). Fix: leave these out, or rehearse with QUIC.");
         (_listener, _up, _down) = (listener, new LinkShaper(seed), new LinkShaper(~seed));
         _ = AcceptAsync();
-    }
-
-    static Socket Bound(IPEndPoint listen)
-    {
-        var socket = new Socket(listen.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
-        socket.Bind(listen);
-        socket.Listen(128);
-        return socket;
     }
 
     /// <inheritdoc/>

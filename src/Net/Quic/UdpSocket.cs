@@ -54,7 +54,9 @@ sealed unsafe class UdpSocket : IDisposable
         {
             int error = Marshal.GetLastPInvokeError();
             _ = Libc.close(_fd);
-            throw Failure($"binding UDP {listen}", error);
+            throw Failure($"binding UDP {listen}", error, error == Libc.EADDRINUSE
+                ? "end what holds the port (`ss -lunp` shows it) or choose another; port 0 takes a free one"
+                : "choose an address of this machine (`ip address` shows them), or 0.0.0.0 for all");
         }
         uint length = SocketAddress.BytesMax;
         _ = Libc.getsockname(_fd, address.Data, &length);
@@ -215,7 +217,8 @@ sealed unsafe class UdpSocket : IDisposable
         if (got < 2 * SocketBufferBytes) _log?.Invoke($"quic: the UDP {name} buffer is {got / 2048} KiB instead of {SocketBufferBytes >> 10} KiB; fast links may lose datagrams. Fix: sysctl -w {limit}={SocketBufferBytes}");
     }
 
-    static IOException Failure(string what, int error) => new($"QUIC: {what} failed: {Marshal.GetPInvokeErrorMessage(error)} (errno {error}).");
+    static IOException Failure(string what, int error, string? fix = null) =>
+        new($"QUIC: {what} failed: {Marshal.GetPInvokeErrorMessage(error)} (errno {error}).{(fix is null ? "" : $" Fix: {fix}.")}");
 
     public void Dispose()
     {

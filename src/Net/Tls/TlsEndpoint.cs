@@ -37,10 +37,7 @@ public sealed class TlsEndpoint : ITransportEndpoint
         if (options.KeepAlive > options.IdleTimeout / 2) throw new ArgumentException($"KeepAlive ({options.KeepAlive}) must be at most half of IdleTimeout ({options.IdleTimeout}).", nameof(options));
         if (options.Stripes is < 1 or > StripePreface.CountMax) throw new ArgumentException($"Stripes must be 1 to {StripePreface.CountMax}; got {options.Stripes}.", nameof(options));
         (_identity, Options) = (identity, options);
-        _listener = new Socket(options.Listen.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
-        if (options.Listen.AddressFamily == AddressFamily.InterNetworkV6) _listener.DualMode = true;
-        _listener.Bind(options.Listen);
-        _listener.Listen(512);
+        _listener = TcpListening.At(options.Listen, backlog: 512);
         LocalAddress = (IPEndPoint)_listener.LocalEndPoint!;
         _thread = new Thread(Run) { IsBackground = true, Name = $"tcp {LocalAddress}" };
         _thread.Start();

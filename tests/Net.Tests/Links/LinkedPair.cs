@@ -16,9 +16,10 @@ sealed class LinkedPair : IDisposable
     readonly ITransportEndpoint _endpointA, _endpointB;
     readonly LinkOptions _options;
 
-    public LinkedPair(TransportKind kind, ILinkHandler handlerA, ILinkHandler handlerB, Func<IPEndPoint, IPEndPoint>? through = null, TimeSpan? patience = null, TlsOptions? tls = null, IPAddress? at = null)
+    public LinkedPair(TransportKind kind, CheckingHandler handlerA, CheckingHandler handlerB, Func<IPEndPoint, IPEndPoint>? through = null, TimeSpan? patience = null, TlsOptions? tls = null, IPAddress? at = null)
     {
         at ??= IPAddress.Loopback;
+        (HandlerA, HandlerB) = (handlerA, handlerB);
         _options = new LinkOptions { Run = Run, Window = new DuplicateWindow(), Patience = patience ?? TimeSpan.FromSeconds(20) };
         LinkA = new PeerLink(_options with { Window = new DuplicateWindow() }, handlerA);
         LinkB = new PeerLink(_options, handlerB);
@@ -27,6 +28,10 @@ sealed class LinkedPair : IDisposable
         Address = new IPEndPoint(at, _endpointB.LocalAddress.Port);
         _endpointA.Dial(through?.Invoke(Address) ?? Address, _b.Id, LinkA);
     }
+
+    public CheckingHandler HandlerA { get; }
+
+    public CheckingHandler HandlerB { get; }
 
     public List<string> Lines { get; } = [];
 

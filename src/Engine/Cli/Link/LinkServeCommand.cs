@@ -1,5 +1,6 @@
 // link serve: waits for peers that measure, over QUIC and TCP on the same port number.
 using System.CommandLine;
+using System.Net;
 using OrionNative.Engine.Run;
 using OrionNative.Net.Framing;
 using OrionNative.Net.Identity;
@@ -23,16 +24,17 @@ static class LinkServeCommand
         foreach (Option option in new Option[] { listen, transport, identity, allow, size, seconds }) command.Add(option);
         command.SetAction(async (parsed, cancellation) =>
         {
+            IPEndPoint at = LinkCommand.Address("--listen", parsed.GetValue(listen)!);
+            NodeId[] allowed = [.. (parsed.GetValue(allow) ?? []).Select(Parse)];
             TransportKind[] kinds = LinkCommand.Transports(parsed.GetValue(transport)!);
             if (kinds.Contains(TransportKind.Quic) && QuicLibrary.NotSupportedReason is { } missing)
             {
                 Console.Error.WriteLine($"orion-engine: {missing} Or serve --transport tcp.");
                 return ExitStatus.EnvironmentMissing;
             }
-            NodeId[] allowed = [.. (parsed.GetValue(allow) ?? []).Select(Parse)];
             using NodeIdentity node = parsed.GetValue(identity) is { } directory ? NodeIdentity.LoadOrCreate(directory) : NodeIdentity.Create();
             var options = new MeterOptions { MessageBytes = LinkCommand.Bytes("--message", parsed.GetValue(size)!) };
-            using var server = new LinkServer(node, LinkCommand.Address("--listen", parsed.GetValue(listen)!), kinds,
+            using var server = new LinkServer(node, at, kinds,
                 id => allowed.Length == 0 || allowed.Contains(id), options, Console.Out.WriteLine);
             Console.WriteLine($"serving {string.Join(" and ", kinds.Select(LinkCommand.Name))} at {server.Address}; {(allowed.Length == 0 ? "anybody who reaches the port may measure (--allow NODEID restricts it)" : $"{allowed.Length} peers may measure")}");
             Console.WriteLine($"on the other machine:  orion-engine link test HOST:{server.Address.Port} --node {node.Id}");

@@ -31,16 +31,16 @@ static class LinkTestCommand
         command.SetAction(async (parsed, cancellation) =>
         {
             CommandOutput output = new(parsed.GetValue(json));
+            if (!NodeId.TryParse(parsed.GetValue(node)!, out NodeId server))
+                throw new ConfigurationException($"--node wants the server's NodeId of {NodeId.TextLength} characters; got '{parsed.GetValue(node)}'");
+            var target = LinkCommand.Address("address", parsed.GetValue(address)!);
             TransportKind[] kinds = LinkCommand.Transports(parsed.GetValue(transport)!);
             if (kinds.Contains(TransportKind.Quic) && QuicLibrary.NotSupportedReason is { } missing)
             {
                 Console.Error.WriteLine($"orion-engine: {missing} Or test --transport tcp.");
                 return ExitStatus.EnvironmentMissing;
             }
-            if (!NodeId.TryParse(parsed.GetValue(node)!, out NodeId server))
-                throw new ConfigurationException($"--node wants the server's NodeId of {NodeId.TextLength} characters; got '{parsed.GetValue(node)}'");
             using NodeIdentity self = parsed.GetValue(identity) is { } directory ? NodeIdentity.LoadOrCreate(directory) : NodeIdentity.Create();
-            var target = LinkCommand.Address("address", parsed.GetValue(address)!);
             var options = new MeterOptions
             {
                 Duration = TimeSpan.FromSeconds(parsed.GetValue(seconds)),

@@ -16,7 +16,7 @@ static unsafe partial class Libc
     public const short POLLIN = 1, POLLOUT = 4, POLLERR = 8;
     public const int EFD_NONBLOCK = 0x800, EFD_CLOEXEC = 0x80000;
     public const int PR_SET_TIMERSLACK = 29;
-    public const int EINTR = 4, EIO = 5, EAGAIN = 11, EINVAL = 22, EMSGSIZE = 90, ENOBUFS = 105, ECONNREFUSED = 111;
+    public const int EINTR = 4, EIO = 5, EAGAIN = 11, EINVAL = 22, EMSGSIZE = 90, EADDRINUSE = 98, ENOBUFS = 105, ECONNREFUSED = 111;
 
     public struct iovec
     {
