@@ -19,6 +19,9 @@ public class CampaignTests(ITestOutputHelper output)
         MicrobatchSize = 2,
         Microbatches = 12,
         LearningRate = 3e-3,
+        // the same model uncut: then an undisturbed swarm is one process, to rounding (SwarmTests)
+        Boundary = BoundaryKind.None,
+        Wire = Kernels.WireFormat.Float32,
         CheckpointEvery = 20,
         Seed = seed,
     };
@@ -63,7 +66,6 @@ public class CampaignTests(ITestOutputHelper output)
         Assert.InRange(loss, undisturbed[0] - spread, undisturbed[0] + spread);
     }
 
-    // one process gives what an undisturbed swarm gives, to rounding (SwarmTests)
     static double UndisturbedLoss(SwarmUnderTest run, RunConfig config)
     {
         List<double> losses = [];

@@ -1,5 +1,7 @@
 // One link inside the UDP relay. A front socket faces the diallers; each dialler (by address) gets a back socket of its own
 // towards the target, as behind a NAT. All diallers share the two directions, so two flows compete for one bottleneck.
+// A refusal (ICMP: nobody holds that port) passes as it does through routers: where the target refuses, the front closes for
+// a while and so refuses too; where a dialler refuses, its back socket closes.
 using System.Net;
 using OrionNative.Net.Quic;
 using SocketAddress = OrionNative.Net.Quic.SocketAddress;
@@ -11,11 +13,13 @@ sealed class RelayFlow(SocketAddress client, UdpSocket back)
 {
     public readonly SocketAddress Client = client;
     public UdpSocket Back = back;
+    public bool IsEnded;
 }
 
 sealed unsafe class UdpLink : EmulatedLink
 {
     const int FlowsMax = 256;
+    const long RefusesFor = 300_000_000;
 
     /// <summary>One way through the link.</summary>
     sealed class Direction(LinkShaper shaper, LinkTally tally)
@@ -25,7 +29,8 @@ sealed unsafe class UdpLink : EmulatedLink
         public readonly LinkTally Tally = tally;
     }
 
-    readonly UdpSocket _front;
+    UdpSocket? _front;
+    long _opensAt;
     readonly List<RelayFlow> _flows = [];
     readonly PacketMemory _memory = new(UdpRelay.PieceBytes, UdpRelay.PiecesMax);
     readonly PacketMemory _large = new(ushort.MaxValue + 1, 1024);
@@ -36,7 +41,7 @@ sealed unsafe class UdpLink : EmulatedLink
     SocketAddress _target;
 
     public UdpLink(IPEndPoint listen, IPEndPoint target, LinkProfile profile, int seed, UdpLink? bottleneck, Action<Action> post, Action<string>? log)
-        : this(new UdpSocket(listen, segmentOffload: true, log), target, profile, seed, bottleneck, post, log) { }
+        : this(new UdpSocket(listen, segmentOffload: true, log, hearsRefusals: true), target, profile, seed, bottleneck, post, log) { }
 
     UdpLink(UdpSocket front, IPEndPoint target, LinkProfile profile, int seed, UdpLink? bottleneck, Action<Action> post, Action<string>? log)
         : base(front.Address.ToEndPoint(), target, profile)
@@ -49,6 +54,9 @@ sealed unsafe class UdpLink : EmulatedLink
     }
 
     public List<int> Descriptors => _descriptors;
+
+    /// <summary>Something waits at a socket, or may.</summary>
+    public bool IsReady { get => field || _front is null; set; } = true;
 
     /// <summary>The shorter of the two delays.</summary>
     public long DelayNanoseconds => Math.Min(Profile.Up.Delay.Ticks, Profile.Down.Delay.Ticks) * 100;
@@ -66,8 +74,9 @@ sealed unsafe class UdpLink : EmulatedLink
     /// <summary>Reads what waits at the sockets; true if something came or is on its way.</summary>
     public bool Receive(long now)
     {
+        if (_front is null && now >= _opensAt) Open(now);
         bool any = false;
-        for (int i = 0; i < UdpRelay.BatchesMax && _front.Receive(out byte* data, out int bytes, out int segment); i++)
+        for (int i = 0; _front is not null && i < UdpRelay.BatchesMax && _front.Receive(out byte* data, out int bytes, out int segment); i++)
         {
             any = true;
             if (FlowOf(_front.Peer) is { } flow) Take(_up, Profile.Up, flow, data, bytes, segment, now);
@@ -80,6 +89,7 @@ sealed unsafe class UdpLink : EmulatedLink
                 Take(_down, Profile.Down, flow, data, bytes, segment, now);
             }
         }
+        HearRefusals(now);
         return any || _up.Line.Count + _down.Line.Count > 0;
     }
 
@@ -89,6 +99,46 @@ sealed unsafe class UdpLink : EmulatedLink
         Release(_up, now, batch);
         Release(_down, now, batch);
         return _up.Line.Count + _down.Line.Count > 0;
+    }
+
+    void HearRefusals(long now)
+    {
+        bool isTargetGone = false;
+        foreach (RelayFlow flow in _flows)
+        {
+            while (flow.Back.HasErrors && flow.Back.TryReadRefusal(out SocketAddress refuser)) isTargetGone |= refuser.SameAs(_target);
+        }
+        while (_front is { HasErrors: true } && _front.TryReadRefusal(out SocketAddress client))
+        {
+            foreach (RelayFlow gone in _flows.FindAll(flow => flow.Client.SameAs(client))) End(gone);
+        }
+        if (!isTargetGone || _front is null) return;
+        _descriptors.Remove(_front.Descriptor);
+        _front.Dispose();
+        (_front, _opensAt) = (null, now + RefusesFor);
+        foreach (RelayFlow flow in _flows.ToArray()) End(flow);
+    }
+
+    void End(RelayFlow flow)
+    {
+        flow.IsEnded = true;
+        _flows.Remove(flow);
+        _descriptors.Remove(flow.Back.Descriptor);
+        flow.Back.Dispose();
+    }
+
+    void Open(long now)
+    {
+        try
+        {
+            _front = new UdpSocket(Address, segmentOffload: true, _log, hearsRefusals: true);
+            _descriptors.Add(_front.Descriptor);
+        }
+        catch (IOException error)
+        {
+            _opensAt = now + RefusesFor;
+            _log?.Invoke($"the link at {Address} cannot open again: {error.Message}");
+        }
     }
 
     void Take(Direction direction, LinkConditions conditions, RelayFlow flow, byte* data, int bytes, int segment, long now)
@@ -135,9 +185,9 @@ sealed unsafe class UdpLink : EmulatedLink
     // A full socket buffer loses the datagrams, as a full interface queue would.
     void Send(Direction direction, RelayFlow? flow, byte* batch, int bytes, int segment)
     {
-        if (bytes == 0) return;
+        if (bytes == 0 || flow!.IsEnded) return;
         if (direction == _up) flow!.Back.Send(batch, bytes, segment, _target);
-        else _front.Send(batch, bytes, segment, flow!.Client);
+        else _front?.Send(batch, bytes, segment, flow!.Client);
     }
 
     RelayFlow? FlowOf(in SocketAddress client)
@@ -153,7 +203,7 @@ sealed unsafe class UdpLink : EmulatedLink
     UdpSocket Back()
     {
         var any = new IPEndPoint(Target.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6 ? IPAddress.IPv6Any : IPAddress.Any, 0);
-        var back = new UdpSocket(any, segmentOffload: true, _log);
+        var back = new UdpSocket(any, segmentOffload: true, _log, hearsRefusals: true);
         _descriptors.Add(back.Descriptor);
         return back;
     }
@@ -164,7 +214,7 @@ sealed unsafe class UdpLink : EmulatedLink
     /// <summary>The relay's, on its loop, once.</summary>
     public void Close()
     {
-        _front.Dispose();
+        _front?.Dispose();
         foreach (RelayFlow flow in _flows) flow.Back.Dispose();
         _memory.Free();
         _large.Free();

@@ -25,6 +25,7 @@ public sealed unsafe class UdpRelay : IDisposable
     readonly Thread _thread;
     readonly int _wake;
     readonly byte* _batch = (byte*)NativeMemory.Alloc(UdpSocket.BatchBytesMax);
+    Libc.pollfd[] _polls = new Libc.pollfd[64];
     volatile bool _stopping;
 
     /// <summary>Starts the loop.</summary>
@@ -68,12 +69,12 @@ public sealed unsafe class UdpRelay : IDisposable
             long turn = TurnMax;
             foreach (UdpLink link in _links)
             {
-                busy |= link.Receive(Stopwatch.GetTimestamp());
+                if (link.IsReady) busy |= link.Receive(Stopwatch.GetTimestamp());
                 busy |= link.Release(Stopwatch.GetTimestamp(), _batch);
                 turn = Math.Min(turn, link.DelayNanoseconds / 64);
             }
             if (busy) Sleep(Math.Max(TurnMin, turn));
-            else Wait();
+            Poll(busy ? 0 : IdleWait);
         }
         foreach (UdpLink link in _links) link.Close();
         _ = Libc.close(_wake);
@@ -86,17 +87,25 @@ public sealed unsafe class UdpRelay : IDisposable
         _ = Libc.ppoll(null, 0, &time, null);
     }
 
-    void Wait()
+    // One call says which of many sockets have something, which beats asking each of them every turn.
+    void Poll(long nanoseconds)
     {
         int count = 1;
         foreach (UdpLink link in _links) count += link.Descriptors.Count;
-        Span<Libc.pollfd> polls = count <= 128 ? stackalloc Libc.pollfd[count] : new Libc.pollfd[count];
-        polls[0] = new Libc.pollfd { fd = _wake, events = Libc.POLLIN };
+        if (_polls.Length < count) _polls = new Libc.pollfd[2 * count];
+        _polls[0] = new Libc.pollfd { fd = _wake, events = Libc.POLLIN };
         int next = 1;
         foreach (UdpLink link in _links)
-            foreach (int descriptor in link.Descriptors) polls[next++] = new Libc.pollfd { fd = descriptor, events = Libc.POLLIN };
-        var time = new Libc.timespec { tv_nsec = IdleWait };
-        fixed (Libc.pollfd* p = polls) _ = Libc.ppoll(p, (nuint)count, &time, null);
+            foreach (int descriptor in link.Descriptors) _polls[next++] = new Libc.pollfd { fd = descriptor, events = Libc.POLLIN };
+        var time = new Libc.timespec { tv_nsec = nanoseconds };
+        fixed (Libc.pollfd* p = _polls) _ = Libc.ppoll(p, (nuint)count, &time, null);
+        next = 1;
+        foreach (UdpLink link in _links)
+        {
+            link.IsReady = link.Descriptors.Count == 0;
+            for (int i = 0; i < link.Descriptors.Count; i++) link.IsReady |= _polls[next++].revents != 0;
+        }
+        if (_polls[0].revents == 0) return;
         ulong value;
         _ = Libc.read(_wake, &value, sizeof(ulong));
     }

@@ -1,12 +1,15 @@
 // A whole run on this machine: the orchestrator in this process, one child process for each peer, real QUIC between them.
 // Children are `orion-engine join` with a state directory of their own below the run directory, which is all that they
-// read and write; what they say goes to peers/*/peer.log.
+// read and write; what they say goes to peers/*/peer.log. With links, every connection goes through the link laboratory: each
+// peer is reached over an access link of its own (others dial the link's address), and has one to the orchestrator.
 using System.Diagnostics;
 using System.Globalization;
 using System.Net;
+using System.Net.Sockets;
 using OrionNative.Engine.Dashboard;
 using OrionNative.Engine.Run;
 using OrionNative.Net.Identity;
+using OrionNative.Net.Links;
 
 namespace OrionNative.Engine.Hosting.Swarm;
 
@@ -17,13 +20,17 @@ sealed class LocalSwarm : IDisposable
     readonly Process?[] _peers;
     readonly PeerId[] _ids;
     readonly double[] _rehearseSeconds;
+    readonly UdpRelay? _relay;
+    readonly EmulatedLink[] _access = [];
+    readonly EmulatedLink[] _home = [];
     JoinString? _join;
 
     /// <param name="run">What is trained.</param>
     /// <param name="resumeFrom">A run directory to go on from, or null.</param>
     /// <param name="output">Where the plan of the run is printed.</param>
     /// <param name="http">Where people reach the orchestrator; null: a free port of this machine.</param>
-    public LocalSwarm(ResolvedRun run, string? resumeFrom, TextWriter output, IPEndPoint? http = null)
+    /// <param name="links">What is between the peers, as the dialler sees it; null: this machine's loopback.</param>
+    public LocalSwarm(ResolvedRun run, string? resumeFrom, TextWriter output, IPEndPoint? http = null, LinkProfile? links = null)
     {
         _orchestrated = new OrchestratedRun(run, resumeFrom, listen: null, http ?? new IPEndPoint(IPAddress.Loopback, 0), output);
         _peers = new Process?[run.Config.Stages * run.Config.Replicas];
@@ -38,6 +45,15 @@ sealed class LocalSwarm : IDisposable
         for (int i = 0; _orchestrated.Continues && i < _peers.Length; i++)
         {
             _peers[i] = Survivor(i);
+        }
+
+        if (links is not null)
+        {
+            _relay = new UdpRelay();
+            // whoever dials a peer sends into its download
+            LinkProfile reversed = new(links.Down, links.Up);
+            _access = [.. Enumerable.Range(0, _peers.Length).Select(i => _relay.Add(new IPEndPoint(IPAddress.Loopback, 0), new IPEndPoint(IPAddress.Loopback, FreePort()), reversed, i))];
+            _home = [.. Enumerable.Range(0, _peers.Length).Select(i => _relay.Add(new IPEndPoint(IPAddress.Loopback, 0), Orchestrator.Address, links, 1000 + i))];
         }
     }
 
@@ -79,9 +95,20 @@ sealed class LocalSwarm : IDisposable
         RunConfig config = _orchestrated.Config;
         string folder = FolderOf(index);
         int threads = Math.Max(1, (config.Threads > 0 ? config.Threads : Environment.ProcessorCount) / _peers.Length);
-        ProcessStartInfo start = new("dotnet", [
-            Path.Combine(AppContext.BaseDirectory, "orion-engine.dll"), "join", _join!.Reveal(), "--state", folder,
-            "--threads", threads.ToString(CultureInfo.InvariantCulture), "--listen", "127.0.0.1:0", "--device", config.Device, "--rehearse-seconds", _rehearseSeconds[index].ToString(CultureInfo.InvariantCulture), "--log", Path.Combine(folder, "peer.log")])
+        bool isLinked = _relay is not null;
+        JoinString join = isLinked ? _join! with { Port = _home[index].Address.Port } : _join!;
+        List<string> arguments =
+        [
+            Path.Combine(AppContext.BaseDirectory, "orion-engine.dll"), "join", join.Reveal(), "--state", folder,
+            "--threads", threads.ToString(CultureInfo.InvariantCulture), "--listen", isLinked ? _access[index].Target.ToString() : "127.0.0.1:0",
+            "--device", config.Device, "--rehearse-seconds", _rehearseSeconds[index].ToString(CultureInfo.InvariantCulture), "--log", Path.Combine(folder, "peer.log"),
+        ];
+        if (isLinked)
+        {
+            arguments.AddRange(["--advertise", _access[index].Address.ToString()]);
+        }
+
+        ProcessStartInfo start = new("dotnet", arguments)
         {
             RedirectStandardInput = true,
             WorkingDirectory = folder,
@@ -91,6 +118,20 @@ sealed class LocalSwarm : IDisposable
         File.WriteAllText(Path.Combine(folder, "process"), peer.Id.ToString(CultureInfo.InvariantCulture));
         _peers[index] = peer;
     }
+
+    // the relay needs a peer's port before the peer has it
+    static int FreePort()
+    {
+        using Socket socket = new(AddressFamily.InterNetwork, SocketType.Dgram, ProtocolType.Udp);
+        socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        return ((IPEndPoint)socket.LocalEndPoint!).Port;
+    }
+
+    /// <summary>By peer: the link over which the others dial it; empty without links.</summary>
+    public IReadOnlyList<EmulatedLink> AccessLinks => _access;
+
+    /// <summary>By peer: its link to the orchestrator; empty without links.</summary>
+    public IReadOnlyList<EmulatedLink> HomeLinks => _home;
 
     /// <summary>Where a peer keeps its key, its state and its log.</summary>
     public string FolderOf(int index) =>
@@ -138,6 +179,7 @@ sealed class LocalSwarm : IDisposable
             peer?.Dispose();
         }
 
+        _relay?.Dispose();
         _orchestrated.Dispose();
     }
 }
