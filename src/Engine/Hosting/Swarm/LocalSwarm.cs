@@ -24,6 +24,7 @@ sealed class LocalSwarm : IDisposable
     readonly EmulatedLink[] _access = [];
     readonly EmulatedLink[] _home = [];
     JoinString? _join;
+    long _startedAt;
 
     /// <param name="run">What is trained.</param>
     /// <param name="resumeFrom">A run directory to go on from, or null.</param>
@@ -146,9 +147,38 @@ sealed class LocalSwarm : IDisposable
     /// <summary>The processes, by index.</summary>
     public IReadOnlyList<Process?> Peers => _peers;
 
+    /// <summary>Who holds what now, and what they last told. Busy is compute over wall time since the peers were started.</summary>
+    public PipelineView Picture()
+    {
+        Placement placement = Orchestrator.Placement;
+        double wall = Math.Max(1e-3, TimeProvider.System.GetElapsedTime(_startedAt).TotalSeconds);
+        List<StageView> stages = [];
+        for (int stage = 0; stage < placement.StageCount; stage++)
+        {
+            PeerFigures[] told = [.. Orchestrator.Figures.Values.Where(figures => figures.Stage == stage)];
+            long packets = told.Sum(figures => figures.Total.SentPackets);
+            List<PeerView> peers = [];
+            foreach (Member member in placement.Members.Where(member => member.Stage == stage))
+            {
+                PeerFigures? figures = Orchestrator.Figures.GetValueOrDefault(member.Peer);
+                string state = _peers[Array.IndexOf(_ids, member.Peer)] is not { HasExited: false } ? "gone"
+                    : member.State == MemberState.Active ? "up" : member.State == MemberState.Joining ? "joining" : "draining";
+                peers.Add(new PeerView(member.Peer.Short, state, figures?.Queued ?? 0, figures?.InFlight ?? 0, (figures?.BusySeconds ?? 0) / wall));
+            }
+
+            StageSlice slice = placement.Slices[stage];
+            stages.Add(new StageView(
+                slice.BlockCount == 1 ? $"block {slice.FirstBlock}" : $"blocks {slice.FirstBlock}-{slice.FirstBlock + slice.BlockCount - 1}", peers,
+                told.Sum(figures => figures.Total.NextBytes), told.Sum(figures => figures.Total.PreviousBytes), packets == 0 ? 0 : (double)told.Sum(figures => figures.Total.LostPackets) / packets));
+        }
+
+        return new PipelineView(stages, Orchestrator.HoldReason);
+    }
+
     /// <summary>Trains to the last step or the interrupt.</summary>
     public TrainingOutcome Train(ITrainingView view, Action<CommittedStep>? committed, CancellationToken interrupt)
     {
+        _startedAt = TimeProvider.System.GetTimestamp();
         StartPeers();
         TrainingOutcome outcome = _orchestrated.Serve(view, committed, interrupt);
         WaitForPeers();

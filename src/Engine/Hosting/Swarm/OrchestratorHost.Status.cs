@@ -7,26 +7,6 @@ using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Hosting.Swarm;
 
-/// <summary>What a peer last told of itself.</summary>
-sealed record PeerFigures(long SentBytes, long ReceivedBytes, double BusySeconds, int Stage, DateTimeOffset At)
-{
-    /// <summary>Compute time over wall time since the figures before.</summary>
-    public double BusyShare { get; init; }
-
-    /// <summary>Microbatches of the open step that it holds, and how many it could.</summary>
-    public int Held { get; init; }
-
-    public int Slots { get; init; }
-
-    /// <summary>Microbatches in its gradient sum.</summary>
-    public int Contributed { get; init; }
-
-    /// <summary>Payload bytes of codes and code gradients that this process has sent.</summary>
-    public long CodeBytes { get; init; }
-
-    public long GradientBytes { get; init; }
-}
-
 sealed partial class OrchestratorHost : IRunControl
 {
     static readonly TimeSpan _statusEvery = TimeSpan.FromMilliseconds(250);
@@ -85,28 +65,15 @@ sealed partial class OrchestratorHost : IRunControl
     void TakeFigures(PeerId peer, JsonObject told)
     {
         int stage = _core.Placement.TryFind(peer, out Member member) ? member.Stage : -1;
-        PeerFigures figures = new((long)told["sent"]!, (long)told["received"]!, (double)told["busySeconds"]!, stage, DateTimeOffset.UtcNow)
-        {
-            Held = (int?)told["held"] ?? 0,
-            Slots = (int?)told["slots"] ?? 0,
-            Contributed = (int?)told["contributed"] ?? 0,
-            CodeBytes = (long?)told["codeBytes"] ?? 0,
-            GradientBytes = (long?)told["gradientBytes"] ?? 0,
-        };
-        if (_figures.TryGetValue(peer, out PeerFigures? before) && before.BusySeconds <= figures.BusySeconds)
-        {
-            double wall = (figures.At - before.At).TotalSeconds;
-            figures = figures with { BusyShare = wall > 0 ? Math.Clamp((figures.BusySeconds - before.BusySeconds) / wall, 0, 1) : 0 };
-        }
-
+        _figures.TryGetValue(peer, out PeerFigures? before);
+        PeerFigures figures = PeerFigures.Read(told, stage, before);
         _figures[peer] = figures;
         if (stage >= 0)
         {
             Array.Resize(ref _codeBytes, Math.Max(_codeBytes.Length, _run.Config.Stages));
             Array.Resize(ref _gradientBytes, _codeBytes.Length);
-            // a process that began anew counts from nothing
-            _codeBytes[stage] += figures.CodeBytes - (before is not null && before.CodeBytes <= figures.CodeBytes ? before.CodeBytes : 0);
-            _gradientBytes[stage] += figures.GradientBytes - (before is not null && before.GradientBytes <= figures.GradientBytes ? before.GradientBytes : 0);
+            _codeBytes[stage] += figures.Total.CodeBytes - (before?.Total.CodeBytes ?? 0);
+            _gradientBytes[stage] += figures.Total.GradientBytes - (before?.Total.GradientBytes ?? 0);
         }
     }
 
@@ -206,7 +173,7 @@ sealed partial class OrchestratorHost : IRunControl
             ["memoryBytes"] = member.Profile.MemoryBytes,
             ["speed"] = member.Profile.Speed,
             ["microbatchSeconds"] = member.ServiceNanoseconds / 1e9,
-            ["held"] = figures?.Held ?? 0,
+            ["held"] = figures?.InFlight ?? 0,
             ["slots"] = figures?.Slots ?? 0,
             ["contributed"] = figures?.Contributed ?? 0,
             ["busyShare"] = figures?.BusyShare ?? 0,

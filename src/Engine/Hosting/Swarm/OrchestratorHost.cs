@@ -293,7 +293,7 @@ sealed partial class OrchestratorHost : IDisposable
             _receiver.Then(() => _events.Add(() => Written(peer, written, names)));
             return;
         }
-        else if (message is PeerMessage.Heartbeat && beside is not null)
+        else if (message is PeerMessage.Heartbeat or PeerMessage.Applied && beside is not null)
         {
             TakeFigures(peer, beside);
         }

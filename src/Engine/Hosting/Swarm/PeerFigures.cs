@@ -2,6 +2,7 @@
 // started; a process that comes back starts at zero, so the orchestrator adds what its former lives had reached.
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using OrionNative.Engine.Pipeline.Schedule;
 using OrionNative.Net.Framing;
 
 namespace OrionNative.Engine.Hosting.Swarm;
@@ -16,14 +17,16 @@ namespace OrionNative.Engine.Hosting.Swarm;
 /// <param name="Microbatches">Backwards computed.</param>
 /// <param name="BusySeconds">The compute thread's time at work.</param>
 /// <param name="AllocatedBytes">Managed memory allocated by the whole process.</param>
+/// <param name="CodeBytes">Payload bytes of codes that the receiver took.</param>
+/// <param name="GradientBytes">Payload bytes of code gradients that the receiver took.</param>
 readonly record struct PeerCounts(
-    long NextBytes, long PreviousBytes, long ReplicaBytes, long ReceivedBytes, long SentPackets, long LostPackets, long Microbatches, double BusySeconds, long AllocatedBytes)
+    long NextBytes, long PreviousBytes, long ReplicaBytes, long ReceivedBytes, long SentPackets, long LostPackets, long Microbatches, double BusySeconds, long AllocatedBytes, long CodeBytes, long GradientBytes)
 {
     public long SentBytes => NextBytes + PreviousBytes + ReplicaBytes;
 
     public static PeerCounts operator +(PeerCounts a, PeerCounts b) => new(
         a.NextBytes + b.NextBytes, a.PreviousBytes + b.PreviousBytes, a.ReplicaBytes + b.ReplicaBytes, a.ReceivedBytes + b.ReceivedBytes,
-        a.SentPackets + b.SentPackets, a.LostPackets + b.LostPackets, a.Microbatches + b.Microbatches, a.BusySeconds + b.BusySeconds, a.AllocatedBytes + b.AllocatedBytes);
+        a.SentPackets + b.SentPackets, a.LostPackets + b.LostPackets, a.Microbatches + b.Microbatches, a.BusySeconds + b.BusySeconds, a.AllocatedBytes + b.AllocatedBytes, a.CodeBytes + b.CodeBytes, a.GradientBytes + b.GradientBytes);
 
     /// <summary>What a link has carried to a peer that is <paramref name="stagesAhead"/> stages further on.</summary>
     public static PeerCounts Of(PeerLink link, int stagesAhead)
@@ -60,8 +63,23 @@ sealed record PeerFigures(int Stage, DateTimeOffset At, int Queued, int InFlight
 
     public double BusySeconds => Total.BusySeconds;
 
-    public static JsonObject Tell(int queued, int inFlight, PeerCounts counts) =>
-        new() { ["queued"] = queued, ["inFlight"] = inFlight, ["counts"] = JsonSerializer.SerializeToNode(counts) };
+    /// <summary>Microbatches that it could hold.</summary>
+    public int Slots { get; init; }
+
+    /// <summary>Microbatches in its gradient sum.</summary>
+    public int Contributed { get; init; }
+
+    /// <summary>Compute time over wall time since the figures before.</summary>
+    public double BusyShare { get; init; }
+
+    public static JsonObject Tell(PeerSchedule schedule, PeerCounts counts) => new()
+    {
+        ["queued"] = schedule.Queued,
+        ["held"] = schedule.InFlight,
+        ["slots"] = schedule.SlotCount,
+        ["contributed"] = schedule.Contributed.Count,
+        ["counts"] = JsonSerializer.SerializeToNode(counts),
+    };
 
     /// <summary>Takes what a peer told now after what it told before.</summary>
     public static PeerFigures Read(JsonObject told, int stage, PeerFigures? before)
@@ -69,6 +87,13 @@ sealed record PeerFigures(int Stage, DateTimeOffset At, int Queued, int InFlight
         PeerCounts life = told["counts"].Deserialize<PeerCounts>();
         bool isAnotherProcess = before is not null && life.AllocatedBytes < before.Life.AllocatedBytes;
         PeerCounts former = before is null ? default : isAnotherProcess ? before.Total : before.Former;
-        return new PeerFigures(stage, DateTimeOffset.UtcNow, (int)told["queued"]!, (int)told["inFlight"]!, life, former);
+        DateTimeOffset now = DateTimeOffset.UtcNow;
+        double wall = before is null ? 0 : (now - before.At).TotalSeconds;
+        return new PeerFigures(stage, now, (int)told["queued"]!, (int)told["held"]!, life, former)
+        {
+            Slots = (int)told["slots"]!,
+            Contributed = (int)told["contributed"]!,
+            BusyShare = wall > 0 ? Math.Clamp(((life + former).BusySeconds - before!.BusySeconds) / wall, 0, 1) : 0,
+        };
     }
 }

@@ -27,7 +27,7 @@ sealed partial class PeerHost
                     Tell(new PeerMessage.Contributed(effect.Step, effect.Generation, effect.Microbatch, effect.Loss));
                     break;
                 case PeerEffectKind.Tell:
-                    Tell((PeerMessage)effect.Detail!, effect.Detail is PeerMessage.Heartbeat ? Figures() : null);
+                    Tell((PeerMessage)effect.Detail!, effect.Detail is PeerMessage.Heartbeat or PeerMessage.Applied ? Figures() : null);
                     break;
                 case PeerEffectKind.ResetGradients:
                     _work!.ResetGradients();
@@ -65,6 +65,20 @@ sealed partial class PeerHost
         }
     }
 
+    System.Text.Json.Nodes.JsonObject Figures()
+    {
+        PeerCounts counts = _work!.Counts + _endedLinks + new PeerCounts { CodeBytes = Interlocked.Read(ref _codeBytes), GradientBytes = Interlocked.Read(ref _gradientBytes) };
+        foreach ((PeerId peer, PeerLink link) in _links)
+        {
+            counts += PeerCounts.Of(link, StagesAhead(peer));
+        }
+
+        return PeerFigures.Tell(_core!.Schedule, counts);
+    }
+
+    int StagesAhead(PeerId peer) =>
+        _core!.Placement.TryFind(peer, out Member member) && _core.Placement.TryFind(_self, out Member self) ? member.Stage - self.Stage : 0;
+
     void Send(in PeerEffect effect)
     {
         if (!_links.TryGetValue(effect.Peer, out PeerLink? link) || link.Connection is null)
@@ -90,17 +104,6 @@ sealed partial class PeerHost
         {
             _ = SendPayload(link, _work.HeaderOf(message), payload);
         }
-    }
-
-    System.Text.Json.Nodes.JsonObject Figures()
-    {
-        System.Text.Json.Nodes.JsonObject figures = _work!.Figures(_links.Values);
-        figures["held"] = _core!.Schedule.InFlight;
-        figures["slots"] = _core.Schedule.SlotCount;
-        figures["contributed"] = _core.Schedule.Contributed.Count;
-        figures["codeBytes"] = Interlocked.Read(ref _codeBytes);
-        figures["gradientBytes"] = Interlocked.Read(ref _gradientBytes);
-        return figures;
     }
 
     async Task SendPayload(PeerLink link, MessageHeader header, HeldSlot payload)

@@ -47,6 +47,7 @@ sealed partial class PeerHost : IDisposable
     readonly LinkOptions _linkOptions;
     PeerLink? _toOrchestrator;
     bool _orchestratorIsOpen;
+    PeerCounts _endedLinks;
     PeerCore? _core;
     PeerWork? _work;
 
@@ -198,6 +199,7 @@ sealed partial class PeerHost : IDisposable
         }
 
         _links.Remove(peer);
+        _endedLinks += _core is null ? default : PeerCounts.Of(link, StagesAhead(peer));
         Step(core => core.Schedule.HandleLink(peer, isUp: false, Now, _effects));
     }
 

@@ -38,6 +38,7 @@ sealed partial class PeerWork : IDisposable
     readonly Queue<(long Mark, Action Finish)> _underWay = new();
     StageWorker? _stage;
     long _busyTicks;
+    long _backwards;
     uint _sendSerial;
     int _life;
 
@@ -107,19 +108,13 @@ sealed partial class PeerWork : IDisposable
         }
     }
 
-    /// <summary>What goes with a heartbeat: bytes at the sockets, compute time.</summary>
-    public JsonObject Figures(IEnumerable<PeerLink> links)
+    /// <summary>What the compute thread has done, and what this process has allocated.</summary>
+    public PeerCounts Counts => new()
     {
-        long sent = 0, received = 0;
-        foreach (PeerLink link in links)
-        {
-            TransportStatistics transport = link.Statistics.Transport;
-            sent += transport.SentBytes;
-            received += transport.ReceivedBytes;
-        }
-
-        return new JsonObject { ["sent"] = sent, ["received"] = received, ["busySeconds"] = Interlocked.Read(ref _busyTicks) / 1e7 };
-    }
+        BusySeconds = Interlocked.Read(ref _busyTicks) / 1e7,
+        Microbatches = _backwards,
+        AllocatedBytes = GC.GetTotalAllocatedBytes(),
+    };
 
     /// <summary>Runs work on the compute thread; what it returns runs on the loop, unless the state was given up meanwhile.</summary>
     void OnCompute(Func<Action?> work)
@@ -166,6 +161,7 @@ sealed partial class PeerWork : IDisposable
             {
                 double loss = called == NotCalled ? 0 : stage.LossOf(called);
                 Rehearse(kind, began);
+                _backwards += kind == ComputeKind.Forward ? 0 : 1;
                 Array.ForEach(used, slot => slot.Release());
                 _post(() => _step(core => core.Schedule.HandleComputed(kind, step, microbatch, loss, _now(), _effects())));
             }

@@ -75,6 +75,9 @@ sealed partial class PeerSchedule
 
     public int SlotCount => _slotCount;
 
+    /// <summary>Microbatches that wait for the compute or are in it.</summary>
+    public int Queued => ComputeQueue();
+
     public MicrobatchSet Contributed => _contributed;
 
     public long ServiceNanoseconds => (long)(_serviceSeconds * 1e9);
