@@ -1,7 +1,10 @@
 // What a run of real processes does when one of them dies or stops, measured from the signal to the first microbatch that
-// takes another way, at default settings:   SIGKILL < 1 s,   SIGSTOP < 3 s,   and the run ends with every contribution once.
+// takes another way, at default settings:   SIGKILL < 1 s,   SIGSTOP < 3 s,   nobody hears it any more < 3 s,   and the run ends
+// with every contribution once. A slow peer is no failure: it gets a share of the work by its speed.
 using OrionNative.EndToEnd.Tests.Support;
+using OrionNative.Engine.Hosting.Swarm;
 using OrionNative.Engine.Run;
+using OrionNative.Net.Links;
 
 namespace OrionNative.EndToEnd.Tests;
 
@@ -61,5 +64,61 @@ public class FailureTests(ITestOutputHelper output)
 
         run.WaitForEnd(60);
         run.RequireExactlyOnce(config);
+    }
+
+    [Fact]
+    public void Peer_HeardByNobody_WorkTakesAnotherWayWithinTheBudgetAndItComesBack()
+    {
+        RunConfig config = Config(stages: 2, replicas: 2, steps: 12);
+        using SwarmUnderTest run = new(config, LinkProfile.Named["orion"].Profile);
+        run.Swarm.RehearseSeconds.Fill(RehearseSeconds);
+        run.Start();
+        run.WaitForStep(3);
+        // of two neighbours the one with the smaller id dials: all that the one with the largest id says passes its own two links
+        int victim = Array.IndexOf([.. run.Swarm.Ids], run.Swarm.Ids.Max());
+        EmulatedLink access = run.Swarm.AccessLinks[victim], home = run.Swarm.HomeLinks[victim];
+        (LinkProfile openAccess, LinkProfile openHome) = (access.Profile, home.Profile);
+        DateTime at = DateTime.UtcNow;
+        access.Profile = openAccess with { Down = openAccess.Down with { Blackhole = true } };
+        home.Profile = openHome with { Up = openHome.Up with { Blackhole = true } };
+        int step = run.Step;
+        Assert.True(SwarmUnderTest.Wait(() => run.FirstReroute(at) is not null, 10), run.Logs());
+        double seconds = (run.FirstReroute(at)!.Value - at).TotalSeconds;
+        run.WaitForStep(step + 1);
+        double committed = (DateTime.UtcNow - at).TotalSeconds;
+        output.WriteLine($"unheard: first reroute after {seconds:F3} s, the step was committed after {committed:F2} s");
+        Assert.InRange(seconds, 0, 3);
+        Assert.InRange(committed, 0, 8);
+        (access.Profile, home.Profile) = (openAccess, openHome);
+        run.WaitForEnd(90);
+        run.RequireExactlyOnce(config);
+    }
+
+    [Fact]
+    public void SlowPeer_FifthOfTheSpeed_GetsAboutAFifthAndCostsNoMoreThanItsShare()
+    {
+        const double usual = 0.12;
+        RunConfig config = Config(stages: 2, replicas: 3, steps: 6) with { Microbatches = 48 };
+        (double full, _) = MedianStep(config, usual, usual);
+        (double slowed, double share) = MedianStep(config, usual, 5 * usual);
+        // three replicas of speed 1 against two and a fifth; 15 % on top
+        double allowed = full * 3 / 2.2;
+        output.WriteLine($"a step: all even {full:F2} s, one at a fifth {slowed:F2} s, {slowed / allowed:F3} of what the remaining capacity allows; its share of a fast one's work {share:F3}");
+        Assert.InRange(share, 0.1, 0.3);
+        Assert.InRange(slowed / allowed, 0, 1.15);
+    }
+
+    // the median step, and the microbatches of peer 0 over the mean of its replicas
+    static (double Seconds, double Share) MedianStep(RunConfig config, double usual, double first)
+    {
+        using SwarmUnderTest run = new(config);
+        run.Swarm.RehearseSeconds.Fill(usual);
+        run.Swarm.RehearseSeconds[0] = first;
+        run.Start();
+        run.WaitForEnd(180);
+        PeerFigures slow = run.Swarm.Orchestrator.Figures[run.Swarm.Ids[0]];
+        double others = run.Swarm.Orchestrator.Figures.Where(peer => peer.Key != run.Swarm.Ids[0] && peer.Value.Stage == slow.Stage).Average(peer => peer.Value.Total.Microbatches);
+        double[] seconds = [.. run.StepSeconds().Skip(2).Order()];
+        return (seconds[seconds.Length / 2], slow.Total.Microbatches / others);
     }
 }

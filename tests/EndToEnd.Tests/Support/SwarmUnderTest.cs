@@ -9,6 +9,7 @@ using OrionNative.Engine.Dashboard;
 using OrionNative.Engine.Hosting;
 using OrionNative.Engine.Hosting.Swarm;
 using OrionNative.Engine.Run;
+using OrionNative.Net.Links;
 
 namespace OrionNative.EndToEnd.Tests.Support;
 
@@ -23,7 +24,7 @@ sealed partial class SwarmUnderTest : IDisposable
     Exception? _failure;
     volatile int _step;
 
-    public SwarmUnderTest(RunConfig config)
+    public SwarmUnderTest(RunConfig config, LinkProfile? links = null)
     {
         if (!NativeLibrary.TryLoad("libngtcp2.so.16", out _))
         {
@@ -32,7 +33,7 @@ sealed partial class SwarmUnderTest : IDisposable
 
         TextFile = _folder.File("text.txt", string.Concat(Enumerable.Range(0, 3000).Select(i => $"line {i % 97}: the quick brown fox jumps over dog {i % 13}.\n")));
         RunPath = Path.Combine(_folder.Path, "run");
-        Swarm = new LocalSwarm(ResolvedRun.From(config with { Data = [TextFile], Out = RunPath }), resumeFrom: null, TextWriter.Null);
+        Swarm = new LocalSwarm(ResolvedRun.From(config with { Data = [TextFile], Out = RunPath }), resumeFrom: null, TextWriter.Null, links);
     }
 
     public LocalSwarm Swarm { get; }
@@ -144,6 +145,8 @@ sealed partial class SwarmUnderTest : IDisposable
         .Select(line => JsonNode.Parse(line)!.AsObject()).Where(line => (string?)line["event"] == kind);
 
     public double[] Losses() => [.. ReadShared(Path.Combine(RunPath, "metrics.jsonl")).Select(line => (double)JsonNode.Parse(line)!["loss"]!)];
+
+    public double[] StepSeconds() => [.. ReadShared(Path.Combine(RunPath, "metrics.jsonl")).Select(line => (double)JsonNode.Parse(line)!["seconds"]!)];
 
     /// <summary>The log of contributions: each (step, microbatch, stage) in the applied gradients exactly once. Steps that were
     /// undone by a rollback count in the branch that stayed.</summary>
