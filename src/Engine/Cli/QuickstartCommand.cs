@@ -64,7 +64,7 @@ static class QuickstartCommand
     {
         RunConfig config = run.Config;
         using Interrupt interrupt = new(output.Text, "stopping; the last checkpoint stays");
-        using LocalSwarm swarm = new(run, resumeFrom: null, output.Text, links);
+        using LocalSwarm swarm = new(run, resumeFrom: null, output.Text, links: links);
         output.Text.WriteLine(links is null ? "links   loopback, nothing emulated" : $"links   each peer: down {links.Down}; up {links.Up}");
         QuickstartReport report = new(run, swarm);
         int killAt = Math.Max(2, config.Steps / 3), rejoinAt = Math.Max(3, config.Steps / 2);

@@ -33,7 +33,7 @@ sealed partial class SwarmUnderTest : IDisposable
 
         TextFile = _folder.File("text.txt", string.Concat(Enumerable.Range(0, 3000).Select(i => $"line {i % 97}: the quick brown fox jumps over dog {i % 13}.\n")));
         RunPath = Path.Combine(_folder.Path, "run");
-        Swarm = new LocalSwarm(ResolvedRun.From(config with { Data = [TextFile], Out = RunPath }), resumeFrom: null, TextWriter.Null, links);
+        Swarm = new LocalSwarm(ResolvedRun.From(config with { Data = [TextFile], Out = RunPath }), resumeFrom: null, TextWriter.Null, links: links);
     }
 
     public LocalSwarm Swarm { get; }
