@@ -16,7 +16,7 @@ sealed class RelayFlow(SocketAddress client, UdpSocket back)
     public bool IsEnded;
 }
 
-sealed unsafe class UdpLink : EmulatedLink
+sealed unsafe class UdpLink : EmulatedLink, IDisposable
 {
     const int FlowsMax = 256;
     const long RefusesFor = 300_000_000;
@@ -212,7 +212,7 @@ sealed unsafe class UdpLink : EmulatedLink
         endPoint.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6 ? Quic.Interop.Libc.AF_INET6 : Quic.Interop.Libc.AF_INET;
 
     /// <summary>The relay's, on its loop, once.</summary>
-    public void Close()
+    public void Dispose()
     {
         _front?.Dispose();
         foreach (RelayFlow flow in _flows) flow.Back.Dispose();

@@ -49,7 +49,7 @@ public sealed unsafe class UdpRelay : IDisposable
     /// <summary>Closes a link.</summary>
     public void Remove(EmulatedLink link) => Post(() =>
     {
-        if (_links.Remove((UdpLink)link)) ((UdpLink)link).Close();
+        if (_links.Remove((UdpLink)link)) ((UdpLink)link).Dispose();
     });
 
     void Post(Action note)
@@ -76,7 +76,7 @@ public sealed unsafe class UdpRelay : IDisposable
             if (busy) Sleep(Math.Max(TurnMin, turn));
             Poll(busy ? 0 : IdleWait);
         }
-        foreach (UdpLink link in _links) link.Close();
+        foreach (UdpLink link in _links) link.Dispose();
         _ = Libc.close(_wake);
         NativeMemory.Free(_batch);
     }
