@@ -5,7 +5,6 @@ using System.CommandLine;
 using OrionNative.Engine.Dashboard;
 using OrionNative.Engine.Hosting;
 using OrionNative.Engine.Hosting.Swarm;
-using OrionNative.Engine.Model;
 using OrionNative.Engine.Run;
 using OrionNative.Net.Links;
 

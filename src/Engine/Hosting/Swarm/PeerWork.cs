@@ -2,7 +2,6 @@
 // and leave from. Everything the compute thread finishes is posted back to the peer's loop.
 using System.Collections.Concurrent;
 using System.Globalization;
-using System.Text.Json.Nodes;
 using OrionNative.Engine.Control;
 using OrionNative.Engine.Pipeline;
 using OrionNative.Engine.Pipeline.Schedule;
