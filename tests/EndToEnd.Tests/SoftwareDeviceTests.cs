@@ -22,6 +22,8 @@ public sealed class SoftwareDeviceTests : IDisposable
         {
             Assert.Skip($"{finding["text"]}; fix: {finding["fix"]}");
         }
+
+        Assert.StartsWith("--device softcuda:0 is software CUDA device 0", (string)finding["text"]!, StringComparison.Ordinal);
     }
 
     EngineResult Run(string line) => EngineProcess.Run(_folder.Path, line.Split(' '));

@@ -166,7 +166,7 @@ sealed unsafe class CudaContext : IDisposable
         driver.Check(driver.cuMemsetD8Async((ulong)address, 0, (nuint)bytes, stream.Handle), "cuMemsetD8Async", "bytes", bytes);
     }
 
-    /// <summary>Page-locked host memory to the device, in stream order.</summary>
+    /// <summary>Host memory to the device, in stream order; beside the host only from page-locked memory.</summary>
     public void CopyToDeviceAsync(nint source, nint destination, long bytes, CudaStream stream)
     {
         CudaDriver driver = Enter();
@@ -185,17 +185,6 @@ sealed unsafe class CudaContext : IDisposable
     {
         CudaDriver driver = Enter();
         driver.Check(driver.cuMemcpyDtoDAsync_v2((ulong)destination, (ulong)source, (nuint)bytes, stream.Handle), "cuMemcpyDtoDAsync_v2", "bytes", bytes);
-    }
-
-    /// <summary>Host to device; done when it returns. Not ordered behind any stream's work.</summary>
-    public void CopyToDevice(ReadOnlySpan<byte> source, nint destination)
-    {
-        CudaDriver driver = Enter();
-        HostWaits++;
-        fixed (byte* from = source)
-        {
-            driver.Check(driver.cuMemcpyHtoD_v2((ulong)destination, from, (nuint)source.Length), "cuMemcpyHtoD_v2", "bytes", source.Length);
-        }
     }
 
     /// <summary>Device to host; done when it returns. Not ordered behind any stream's work.</summary>

@@ -36,6 +36,9 @@ sealed unsafe class CudaDeviceVariable<T> : IDisposable
             nuint bytes = (nuint)source.Length * (nuint)sizeof(T);
             driver.Check(driver.cuMemcpyHtoD_v2(Address, from, bytes), "cuMemcpyHtoD_v2", "bytes", (long)bytes);
         }
+
+        // from memory that is not page-locked the call may return before the bytes have landed, and streams here do not wait for it
+        driver.Check(driver.cuStreamSynchronize(0), "cuStreamSynchronize", "legacy stream after bytes", Bytes);
     }
 
     public void CopyTo(Span<T> destination)

@@ -1,6 +1,6 @@
 // Small uploads that do not wait: token ids and step settings are copied into a page-locked ring and go from there in the order of
 // the compute stream, so the caller's memory is free at once and the host runs on. The ring has two halves; before a half is filled
-// again its last copy must have been done, which after half a ring of uploads it has. Large uploads (weights) wait.
+// again its last copy must have been done, which after half a ring of uploads it has. Large uploads (weights) go from where they are.
 namespace OrionNative.Kernels.Cuda;
 
 sealed unsafe class CudaStaging : IDisposable
@@ -27,8 +27,12 @@ sealed unsafe class CudaStaging : IDisposable
     {
         if (source.Length > HalfBytes)
         {
-            _stream.Synchronize();
-            _context.CopyToDevice(source, destination);
+            // from memory that is not page-locked the driver has taken everything when the call returns, and keeps the stream's order
+            fixed (byte* from = source)
+            {
+                _context.CopyToDeviceAsync((nint)from, destination, source.Length, _stream);
+            }
+
             return;
         }
 
