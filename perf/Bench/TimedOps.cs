@@ -56,234 +56,115 @@ sealed class TimedOps(IOps ops) : IOps
         yield return $"{"outside the operations",-34} {"",12} {1e3 * other,9:F2} ms {100 * other / secondsAStep,6:F1} %";
     }
 
-    void Add(string name, long start, double flop = 0)
+    void Time(string name, Action call, double flop = 0)
     {
+        long start = Stopwatch.GetTimestamp();
+        call();
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
         (int calls, double sum, double flopSum) = _times.GetValueOrDefault(name);
         _times[name] = (calls + 1, sum + seconds, flopSum + flop);
     }
 
-    public void SiluForward(Tensor x, Tensor output)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.SiluForward(x, output);
-        Add(nameof(SiluForward), began);
-    }
+    public void SiluForward(Tensor x, Tensor output) =>
+        Time(nameof(SiluForward), () => _ops.SiluForward(x, output));
 
-    public void SiluBackward(Tensor x, Tensor gradOutput, Tensor gradX)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.SiluBackward(x, gradOutput, gradX);
-        Add(nameof(SiluBackward), began);
-    }
+    public void SiluBackward(Tensor x, Tensor gradOutput, Tensor gradX) =>
+        Time(nameof(SiluBackward), () => _ops.SiluBackward(x, gradOutput, gradX));
 
-    public void ReluForward(Tensor x, Tensor output)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.ReluForward(x, output);
-        Add(nameof(ReluForward), began);
-    }
+    public void ReluForward(Tensor x, Tensor output) =>
+        Time(nameof(ReluForward), () => _ops.ReluForward(x, output));
 
-    public void ReluBackward(Tensor output, Tensor gradOutput, Tensor gradX)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.ReluBackward(output, gradOutput, gradX);
-        Add(nameof(ReluBackward), began);
-    }
+    public void ReluBackward(Tensor output, Tensor gradOutput, Tensor gradX) =>
+        Time(nameof(ReluBackward), () => _ops.ReluBackward(output, gradOutput, gradX));
 
-    public void AdamW(Tensor weight, Tensor low, Tensor gradient, Tensor m, Tensor v, AdamWStep step)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.AdamW(weight, low, gradient, m, v, step);
-        Add(nameof(AdamW), began);
-    }
+    public void AdamW(Tensor weight, Tensor low, Tensor gradient, Tensor m, Tensor v, AdamWStep step) =>
+        Time(nameof(AdamW), () => _ops.AdamW(weight, low, gradient, m, v, step));
 
-    public void AttentionForward(Tensor qkv, Tensor output, Tensor logSumExp, AttentionShape shape)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.AttentionForward(qkv, output, logSumExp, shape);
-        Add(nameof(AttentionForward), began);
-    }
+    public void AttentionForward(Tensor qkv, Tensor output, Tensor logSumExp, AttentionShape shape) =>
+        Time(nameof(AttentionForward), () => _ops.AttentionForward(qkv, output, logSumExp, shape));
 
     public long AttentionBackwardBytes(AttentionShape shape) => _ops.AttentionBackwardBytes(shape);
 
-    public void AttentionBackward(Tensor qkv, Tensor output, Tensor gradOutput, Tensor logSumExp, Tensor gradQkv, nint scratch, AttentionShape shape)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.AttentionBackward(qkv, output, gradOutput, logSumExp, gradQkv, scratch, shape);
-        Add(nameof(AttentionBackward), began);
-    }
+    public void AttentionBackward(Tensor qkv, Tensor output, Tensor gradOutput, Tensor logSumExp, Tensor gradQkv, nint scratch, AttentionShape shape) =>
+        Time(nameof(AttentionBackward), () => _ops.AttentionBackward(qkv, output, gradOutput, logSumExp, gradQkv, scratch, shape));
 
-    public void AttentionCached(Tensor qkv, Tensor keys, Tensor values, int start, Tensor output, AttentionShape shape)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.AttentionCached(qkv, keys, values, start, output, shape);
-        Add(nameof(AttentionCached), began);
-    }
+    public void AttentionCached(Tensor qkv, Tensor keys, Tensor values, int start, Tensor output, AttentionShape shape) =>
+        Time(nameof(AttentionCached), () => _ops.AttentionCached(qkv, keys, values, start, output, shape));
 
     public long ClassifierBytes(int rows, int width, int vocabulary) => _ops.ClassifierBytes(rows, width, vocabulary);
 
-    public void Classifier(Tensor hidden, Tensor head, Tensor targets, Tensor losses, Tensor gradHidden, Tensor gradHead, float gradientScale, nint scratch)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.Classifier(hidden, head, targets, losses, gradHidden, gradHead, gradientScale, scratch);
-        Add(nameof(Classifier), began);
-    }
+    public void Classifier(Tensor hidden, Tensor head, Tensor targets, Tensor losses, Tensor gradHidden, Tensor gradHead, float gradientScale, nint scratch) =>
+        Time(nameof(Classifier), () => _ops.Classifier(hidden, head, targets, losses, gradHidden, gradHead, gradientScale, scratch));
 
-    public void CodePack(Tensor code, WireFormat format, nint destination)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.CodePack(code, format, destination);
-        Add(nameof(CodePack), began);
-    }
+    public void CodePack(Tensor code, WireFormat format, nint destination) =>
+        Time(nameof(CodePack), () => _ops.CodePack(code, format, destination));
 
-    public void CodeUnpack(nint source, WireFormat format, Tensor code)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.CodeUnpack(source, format, code);
-        Add(nameof(CodeUnpack), began);
-    }
+    public void CodeUnpack(nint source, WireFormat format, Tensor code) =>
+        Time(nameof(CodeUnpack), () => _ops.CodeUnpack(source, format, code));
 
-    public void Zero(Tensor destination)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.Zero(destination);
-        Add(nameof(Zero), began);
-    }
+    public void Zero(Tensor destination) =>
+        Time(nameof(Zero), () => _ops.Zero(destination));
 
-    public void Copy(Tensor source, Tensor destination)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.Copy(source, destination);
-        Add(nameof(Copy), began);
-    }
+    public void Copy(Tensor source, Tensor destination) =>
+        Time(nameof(Copy), () => _ops.Copy(source, destination));
 
-    public void Add(Tensor source, Tensor destination)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.Add(source, destination);
-        Add(nameof(Add), began);
-    }
+    public void Add(Tensor source, Tensor destination) =>
+        Time(nameof(Add), () => _ops.Add(source, destination));
 
-    public void Scale(Tensor x, float factor)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.Scale(x, factor);
-        Add(nameof(Scale), began);
-    }
+    public void Scale(Tensor x, float factor) =>
+        Time(nameof(Scale), () => _ops.Scale(x, factor));
 
-    public void EmbeddingForward(Tensor ids, Tensor table, Tensor output)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.EmbeddingForward(ids, table, output);
-        Add(nameof(EmbeddingForward), began);
-    }
+    public void EmbeddingForward(Tensor ids, Tensor table, Tensor output) =>
+        Time(nameof(EmbeddingForward), () => _ops.EmbeddingForward(ids, table, output));
 
-    public void EmbeddingBackward(Tensor ids, Tensor gradOutput, Tensor gradTable)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.EmbeddingBackward(ids, gradOutput, gradTable);
-        Add(nameof(EmbeddingBackward), began);
-    }
+    public void EmbeddingBackward(Tensor ids, Tensor gradOutput, Tensor gradTable) =>
+        Time(nameof(EmbeddingBackward), () => _ops.EmbeddingBackward(ids, gradOutput, gradTable));
 
     public void MatrixProduct(Tensor a, bool transposeA, Tensor b, bool transposeB, Tensor c, float alpha, float beta)
     {
-        long began = Stopwatch.GetTimestamp();
-        _ops.MatrixProduct(a, transposeA, b, transposeB, c, alpha, beta);
         int inner = transposeA ? a.Rows : a.Columns;
-        Add($"product {c.Rows} x {c.Columns} x {inner} {(transposeA ? 'T' : 'N')}{(transposeB ? 'T' : 'N')}", began, 2.0 * c.Count * inner);
+        string name = $"product {c.Rows} x {c.Columns} x {inner} {(transposeA ? 'T' : 'N')}{(transposeB ? 'T' : 'N')}";
+        Time(name, () => _ops.MatrixProduct(a, transposeA, b, transposeB, c, alpha, beta), 2.0 * c.Count * inner);
     }
 
     public long MuonBytes(int rows, int columns) => _ops.MuonBytes(rows, columns);
 
-    public void Muon(Tensor weight, Tensor low, Tensor gradient, Tensor momentum, MuonStep step, nint scratch)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.Muon(weight, low, gradient, momentum, step, scratch);
-        Add(nameof(Muon), began);
-    }
+    public void Muon(Tensor weight, Tensor low, Tensor gradient, Tensor momentum, MuonStep step, nint scratch) =>
+        Time(nameof(Muon), () => _ops.Muon(weight, low, gradient, momentum, step, scratch));
 
-    public void TopKPack(Tensor x, Tensor error, float decay, int kept, nint destination)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.TopKPack(x, error, decay, kept, destination);
-        Add(nameof(TopKPack), began);
-    }
+    public void TopKPack(Tensor x, Tensor error, float decay, int kept, nint destination) =>
+        Time(nameof(TopKPack), () => _ops.TopKPack(x, error, decay, kept, destination));
 
-    public void TopKAdd(nint source, int kept, float weight, Tensor destination)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.TopKAdd(source, kept, weight, destination);
-        Add(nameof(TopKAdd), began);
-    }
+    public void TopKAdd(nint source, int kept, float weight, Tensor destination) =>
+        Time(nameof(TopKAdd), () => _ops.TopKAdd(source, kept, weight, destination));
 
-    public void HashWeights(Tensor weight, Tensor low, long first, nint hash)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.HashWeights(weight, low, first, hash);
-        Add(nameof(HashWeights), began);
-    }
+    public void HashWeights(Tensor weight, Tensor low, long first, nint hash) =>
+        Time(nameof(HashWeights), () => _ops.HashWeights(weight, low, first, hash));
 
-    public void SumOfSquares(Tensor x, Tensor results, int index)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.SumOfSquares(x, results, index);
-        Add(nameof(SumOfSquares), began);
-    }
+    public void SumOfSquares(Tensor x, Tensor results, int index) =>
+        Time(nameof(SumOfSquares), () => _ops.SumOfSquares(x, results, index));
 
-    public void Sum(Tensor x, Tensor results, int index)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.Sum(x, results, index);
-        Add(nameof(Sum), began);
-    }
+    public void Sum(Tensor x, Tensor results, int index) =>
+        Time(nameof(Sum), () => _ops.Sum(x, results, index));
 
-    public void RmsNormForward(Tensor x, Tensor weight, Tensor output, Tensor rstd, float epsilon)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.RmsNormForward(x, weight, output, rstd, epsilon);
-        Add(nameof(RmsNormForward), began);
-    }
+    public void RmsNormForward(Tensor x, Tensor weight, Tensor output, Tensor rstd, float epsilon) =>
+        Time(nameof(RmsNormForward), () => _ops.RmsNormForward(x, weight, output, rstd, epsilon));
 
-    public void AddRmsNormForward(Tensor x, Tensor y, Tensor weight, Tensor sum, Tensor output, Tensor rstd, float epsilon)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.AddRmsNormForward(x, y, weight, sum, output, rstd, epsilon);
-        Add(nameof(AddRmsNormForward), began);
-    }
+    public void AddRmsNormForward(Tensor x, Tensor y, Tensor weight, Tensor sum, Tensor output, Tensor rstd, float epsilon) =>
+        Time(nameof(AddRmsNormForward), () => _ops.AddRmsNormForward(x, y, weight, sum, output, rstd, epsilon));
 
-    public void RmsNormBackward(Tensor gradOutput, Tensor x, Tensor weight, Tensor rstd, Tensor gradX, bool accumulate, Tensor gradWeight)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.RmsNormBackward(gradOutput, x, weight, rstd, gradX, accumulate, gradWeight);
-        Add(nameof(RmsNormBackward), began);
-    }
+    public void RmsNormBackward(Tensor gradOutput, Tensor x, Tensor weight, Tensor rstd, Tensor gradX, bool accumulate, Tensor gradWeight) =>
+        Time(nameof(RmsNormBackward), () => _ops.RmsNormBackward(gradOutput, x, weight, rstd, gradX, accumulate, gradWeight));
 
-    public void RotaryTable(Tensor table, double rotaryBase)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.RotaryTable(table, rotaryBase);
-        Add(nameof(RotaryTable), began);
-    }
+    public void RotaryTable(Tensor table, double rotaryBase) =>
+        Time(nameof(RotaryTable), () => _ops.RotaryTable(table, rotaryBase));
 
-    public void Rotary(Tensor qkv, Tensor table, AttentionShape shape, int startPosition, bool inverse)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.Rotary(qkv, table, shape, startPosition, inverse);
-        Add(nameof(Rotary), began);
-    }
+    public void Rotary(Tensor qkv, Tensor table, AttentionShape shape, int startPosition, bool inverse) =>
+        Time(nameof(Rotary), () => _ops.Rotary(qkv, table, shape, startPosition, inverse));
 
-    public void SwiGluForward(Tensor gateUp, Tensor output)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.SwiGluForward(gateUp, output);
-        Add(nameof(SwiGluForward), began);
-    }
+    public void SwiGluForward(Tensor gateUp, Tensor output) =>
+        Time(nameof(SwiGluForward), () => _ops.SwiGluForward(gateUp, output));
 
-    public void SwiGluBackward(Tensor gateUp, Tensor gradOutput)
-    {
-        long began = Stopwatch.GetTimestamp();
-        _ops.SwiGluBackward(gateUp, gradOutput);
-        Add(nameof(SwiGluBackward), began);
-    }
+    public void SwiGluBackward(Tensor gateUp, Tensor gradOutput) =>
+        Time(nameof(SwiGluBackward), () => _ops.SwiGluBackward(gateUp, gradOutput));
 }

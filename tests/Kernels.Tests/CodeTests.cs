@@ -46,6 +46,27 @@ public class CodeTests
         }
     });
 
+    // quotients on and beside a half decide where rounding goes: one bit too many or too few there changes a byte
+    [Theory, Devices]
+    public void Pack_QuotientsAtHalves_RoundAsDivisionsDo(string device)
+    {
+        using Workbench bench = new(device);
+        float[] steps = [1f, 1.0078125f, 1.34375f, 1.9921875f, MathF.ScaleB(1.1015625f, -60), MathF.ScaleB(1.7265625f, 80), MathF.ScaleB(1.3515625f, -110), MathF.ScaleB(1.3515625f, 110)];
+        const int halves = 2 * 127;
+        float[] code = new float[steps.Length * 6 * halves];
+        for (int i = 0; i < code.Length; i++)
+        {
+            float exact = steps[i / (6 * halves)] * ((i % halves) + 1) / 2;
+            float beside = (i / (2 * halves) % 3) switch { 0 => MathF.BitDecrement(exact), 1 => exact, _ => i % halves == halves - 1 ? exact : MathF.BitIncrement(exact) };
+            code[i] = i / halves % 2 == 0 ? beside : -beside;
+        }
+
+        long bytes = CodeWire.Bytes(WireFormat.Int8, steps.Length, 6 * halves);
+        nint wire = bench.Scratch(bytes);
+        bench.Ops.CodePack(bench.Compute([.. code.Select(x => (double)x)], steps.Length, 6 * halves), WireFormat.Int8, wire);
+        Assert.Equal(Oracle.CodePack(code, WireFormat.Int8, steps.Length, 6 * halves), bench.Bytes(wire, bytes));
+    }
+
     [Theory, Devices]
     public void Pack_UnknownFormat_IsRefused(string device)
     {

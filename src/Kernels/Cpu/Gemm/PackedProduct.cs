@@ -35,7 +35,7 @@ sealed unsafe class PackedProduct : IDisposable
         _team = team;
         _tiles = new MicrokernelSet(path);
         _packedA = (float*)CpuMemory.Allocate(DivideUp(RowsAtOnce, _tiles.Rows) * PanelStride(BlockK, _tiles.Rows) * sizeof(float));
-        _packedB = (float*)CpuMemory.Allocate(DivideUp(ColumnsAtOnce, _tiles.Columns) * PanelStride(BlockK, _tiles.Columns) * sizeof(float));
+        _packedB = (float*)CpuMemory.Allocate(Math.Max(team.Count, DivideUp(ColumnsAtOnce, _tiles.Columns)) * PanelStride(BlockK, _tiles.Columns) * sizeof(float));
         _edges = (float*)CpuMemory.Allocate(team.Count * EdgeFloats * sizeof(float));
     }
 
@@ -64,18 +64,20 @@ sealed unsafe class PackedProduct : IDisposable
 
         public readonly float* Panel(int index) => Packed + (index * PanelStride);
 
-        public readonly void Pack(int firstPanel, int panelCount, int firstK, int start, int k)
+        /// <summary>Writes steps [start, start + k) of the block of k that begins at <paramref name="firstK"/> into panels from <paramref name="to"/> on.</summary>
+        public readonly void Pack(int firstPanel, int panelCount, int firstK, int start, int k, float* to)
         {
+            to += start * Width;
             int first = firstPanel * Width, count = Math.Min(panelCount * Width, Count - first);
             if (Source.OuterStep == 1)
             {
-                Packing.FromColumns(Source.At(first, firstK + start), Source.InnerStep, count, k, Panel(firstPanel) + (start * Width), Width, PanelStride);
+                Packing.FromColumns(Source.At(first, firstK + start), Source.InnerStep, count, k, to, Width, PanelStride);
                 return;
             }
 
-            for (int lane = 0; lane < count; lane += Width)
+            for (int lane = 0; lane < count; lane += Width, to += PanelStride)
             {
-                Packing.FromRows(Source.At(first + lane, firstK + start), Source.OuterStep, Math.Min(Width, count - lane), k, Panel(firstPanel++) + (start * Width), Width);
+                Packing.FromRows(Source.At(first + lane, firstK + start), Source.OuterStep, Math.Min(Width, count - lane), k, to, Width);
             }
         }
     }
@@ -89,7 +91,7 @@ sealed unsafe class PackedProduct : IDisposable
         public float Alpha, Beta;
         public MicrokernelSet Tiles;
 
-        /// <summary>One panel of rows: whoever takes a group of columns packs it too, and nobody else needs it.</summary>
+        /// <summary>One panel of rows: whoever takes a group of columns packs it too, always into the same few panels of its own.</summary>
         public readonly bool PacksWhereUsed => A.Panels == 1;
     }
 
@@ -142,22 +144,23 @@ sealed unsafe class PackedProduct : IDisposable
         Block* block = (Block*)state;
         Side* side = item < block->PackItemsA ? &block->A : &block->B;
         int index = item < block->PackItemsA ? item : item - block->PackItemsA, start = index % side->ItemsOverK * side->StepsAnItem;
-        side->Pack(index / side->ItemsOverK * side->PanelsAnItem, side->PanelsAnItem, block->FirstK, start, Math.Min(side->StepsAnItem, block->K - start));
+        int panel = index / side->ItemsOverK * side->PanelsAnItem;
+        side->Pack(panel, side->PanelsAnItem, block->FirstK, start, Math.Min(side->StepsAnItem, block->K - start), side->Panel(panel));
     }
 
     static void Multiply(void* state, int item, int member)
     {
         Block* block = (Block*)state;
         int width = block->B.Width, firstPanel = item / block->A.Panels * block->GroupPanels, rowPanel = item % block->A.Panels;
+        float* panelB = block->B.Panel(block->PacksWhereUsed ? member * block->GroupPanels : firstPanel);
         if (block->PacksWhereUsed)
         {
-            block->B.Pack(firstPanel, block->GroupPanels, block->FirstK, 0, block->K);
+            block->B.Pack(firstPanel, block->GroupPanels, block->FirstK, 0, block->K, panelB);
         }
 
         int firstRow = rowPanel * block->A.Width, rows = Math.Min(block->A.Width, block->A.Count - firstRow);
         int endColumn = Math.Min((firstPanel + block->GroupPanels) * width, block->B.Count);
-        float* panelA = block->A.Panel(rowPanel), panelB = block->B.Panel(firstPanel);
-        float* c = block->C + (firstRow * block->StrideC);
+        float* panelA = block->A.Panel(rowPanel), c = block->C + (firstRow * block->StrideC);
         for (int column = firstPanel * width; column < endColumn; column += width, panelB += block->B.PanelStride)
         {
             if (column + width <= endColumn)
