@@ -36,6 +36,47 @@ public class QuicFaultTests
     }
 
     [Fact]
+    public void Peer_HeardNoMore_WhileItStillHears_IsGivenUpWithinTheIdleTimeAndNamed()
+    {
+        using var pair = new QuicPair(_impatient, _impatient);
+        using var relay = new QuicTestRelay(pair.Server.LocalAddress);
+        pair.Connect(relay.Address);
+        relay.Pass = (_, toListener) => toListener; // everything of the dialler's arrives, no acknowledgement comes back
+        pair.ClientUser.Offer(Lane.Bulk, 50_000_000);
+        long began = Stopwatch.GetTimestamp();
+        Assert.True(pair.ClientUser.WaitClosed(3), pair.LogText);
+        Assert.InRange(Stopwatch.GetElapsedTime(began).TotalSeconds, 0.5, 1.5);
+        Assert.Equal(CloseKind.Idle, pair.ClientUser.Reason!.Kind);
+        Assert.Contains($"quic to {pair.Server.LocalNodeId.Short}", pair.LogText, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(1300, 1200)]
+    [InlineData(1428, 1404)]
+    [InlineData(1472, 1472)]
+    [InlineData(9000, 8932)]
+    public void PathOfSomeSize_Discovered_PacketsAreOfTheLargestProbeThatFits(int passes, int expected)
+    {
+        using var pair = new QuicPair();
+        using var relay = new QuicTestRelay(pair.Server.LocalAddress);
+        int largest = 0;
+        relay.Pass = (datagram, toListener) =>
+        {
+            if (datagram.Length > passes) return false;
+            if (toListener) largest = Math.Max(largest, datagram.Length);
+            return true;
+        };
+        pair.Connect(relay.Address);
+        for (long bytes = 5_000_000; bytes <= 30_000_000 && largest < expected; bytes += 5_000_000)
+        {
+            pair.ClientUser.Offer(Lane.Forward, 5_000_000);
+            Assert.True(pair.ServerUser.Wait(() => pair.ServerUser.Received(Lane.Forward) >= bytes), $"{pair.ServerUser.Received(Lane.Forward)} of {bytes}, largest {largest}\n{pair.LogText}");
+        }
+        Assert.Equal(expected, largest);
+        Assert.False(pair.ServerUser.IsDamaged);
+    }
+
+    [Fact]
     public void PeersPort_HeldByNobodyAnyMore_BothSidesKnowLongBeforeTheIdleTime()
     {
         // as after SIGKILL: the kernel closes the port, nobody says goodbye, and the host answers with ICMP

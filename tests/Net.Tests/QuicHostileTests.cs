@@ -73,6 +73,36 @@ public sealed class QuicHostileTests
         }
     }
 
+    // ngtcp2 1.11 asserts when it first writes 1-RTT packets to a peer whose hello had no transport parameters, and GnuTLS lets
+    // such a hello pass (docs/decisions/0010). QuicConnection.HandleSendKey stops it; without that this server dies at once.
+    [Fact]
+    public void HelloWithoutTransportParameters_WellSealed_ServerLivesAndServes()
+    {
+        if (!QuicLibrary.IsSupported) Assert.Skip(QuicLibrary.NotSupportedReason!);
+        string report = Path.Combine(Path.GetTempPath(), $"orion-hello-{Environment.ProcessId}");
+        File.Delete(report);
+        using var child = Start(report);
+        try
+        {
+            var (address, id) = WaitFor(report, child);
+            using var campaign = new Campaign(address, id);
+            campaign.Record();
+            for (int i = 0; i < 20; i++)
+            {
+                campaign.SendHelloWithoutTransportParameters();
+                campaign.WaitUntilRead();
+                Assert.False(child.HasExited, $"the server ended after hello {i}");
+            }
+            campaign.ConnectHonestly();
+        }
+        finally
+        {
+            child.Kill();
+            child.WaitForExit();
+            File.Delete(report);
+        }
+    }
+
     static Process Start(string report)
     {
         var start = new ProcessStartInfo("dotnet") { RedirectStandardOutput = true };
@@ -211,8 +241,18 @@ public sealed class QuicHostileTests
             return bytes.Length <= 60_000 ? bytes : bytes[..60_000];
         }
 
+        public void SendHelloWithoutTransportParameters()
+        {
+            Span<byte> destination = stackalloc byte[8], source = stackalloc byte[8];
+            _random.NextBytes(destination);
+            _random.NextBytes(source);
+            byte[] frames = [.. _frames];
+            QuicInitialForge.RenameTransportParameters(frames);
+            _socket.SendTo(QuicInitialForge.Seal(destination, source, 0, frames), _target);
+        }
+
         // A version nobody speaks is answered with a negotiation: when that comes, all before it has been read.
-        void WaitUntilRead()
+        public void WaitUntilRead()
         {
             var question = new byte[1200];
             question[0] = 0xc0;

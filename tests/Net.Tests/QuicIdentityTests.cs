@@ -96,7 +96,7 @@ public class QuicIdentityTests
         Assert.Throws<InvalidOperationException>(() => new QuicEndpoint(thief, new QuicOptions { Listen = new IPEndPoint(IPAddress.Loopback, 0) }));
     }
 
-    static NodeIdentity BadIdentity(string kind)
+    internal static NodeIdentity BadIdentity(string kind)
     {
         if (kind == "rsa")
         {

@@ -52,6 +52,28 @@ sealed class QuicInitialForge : IDisposable
         return frames;
     }
 
+    /// <summary>Gives the transport parameters (extension 57, RFC 9001, 8.2) of the ClientHello in a CRYPTO frame a type that
+    /// nobody knows, so that all lengths stay right.</summary>
+    public static void RenameTransportParameters(Span<byte> frames)
+    {
+        if (frames[0] != 6) throw new ArgumentException($"The first frame is of type {frames[0]}; expected CRYPTO (6).");
+        int at = 1;
+        at += 1 << (frames[at] >> 6); // offset
+        at += 1 << (frames[at] >> 6); // length
+        at += 4 + 2 + 32; // handshake header, version, random
+        at += 1 + frames[at]; // session id
+        at += 2 + BinaryPrimitives.ReadUInt16BigEndian(frames[at..]); // cipher suites
+        at += 1 + frames[at]; // compression
+        int end = at + 2 + BinaryPrimitives.ReadUInt16BigEndian(frames[at..]);
+        for (at += 2; at < end; at += 4 + BinaryPrimitives.ReadUInt16BigEndian(frames[(at + 2)..]))
+        {
+            if (BinaryPrimitives.ReadUInt16BigEndian(frames[at..]) != 57) continue;
+            BinaryPrimitives.WriteUInt16BigEndian(frames[at..], 0x7a7a);
+            return;
+        }
+        throw new ArgumentException("The hello has no transport parameters.");
+    }
+
     /// <summary>A client Initial of packet number <paramref name="number"/> with any frames; padded to 1200 bytes.</summary>
     public static byte[] Seal(ReadOnlySpan<byte> destinationId, ReadOnlySpan<byte> sourceId, uint number, ReadOnlySpan<byte> frames)
     {

@@ -1,6 +1,8 @@
 // Two QUIC endpoints of one process, talking over loopback: every lane whole and in order, each side sure of the other.
 using System.Net;
 using OrionNative.Net.Framing;
+using OrionNative.Net.Quic;
+using static OrionNative.Net.Quic.Interop.Ngtcp2;
 
 namespace OrionNative.Net.Tests;
 
@@ -38,6 +40,25 @@ public class QuicTests
             Assert.True(pair.ClientUser.Wait(() => pair.ClientUser.Acknowledgements(l) == forth));
         }
         Assert.False(pair.ServerUser.IsDamaged || pair.ClientUser.IsDamaged);
+    }
+
+    [Theory]
+    [InlineData(CongestionControl.Bbr)]
+    [InlineData(CongestionControl.Cubic)]
+    public unsafe void Connection_OfEitherCongestionControl_HasTheWindowsOfTheDesignAndNoLog(CongestionControl chosen)
+    {
+        using var pair = new QuicPair(client: new QuicOptions { CongestionControl = chosen });
+        ngtcp2_settings settings;
+        ngtcp2_transport_params parameters;
+        pair.Client.Prepare(&settings, &parameters);
+        Assert.Equal(chosen == CongestionControl.Bbr ? NGTCP2_CC_ALGO_BBR : NGTCP2_CC_ALGO_CUBIC, settings.cc_algo);
+        Assert.True(settings.qlog_write == null, "CVE-2026-40170 needs qlog");
+        Assert.Equal(64UL << 20, parameters.initial_max_data);
+        Assert.Equal(64UL << 20, parameters.initial_max_stream_data_uni);
+        Assert.Equal(0, settings.no_pmtud);
+        pair.Connect();
+        pair.ClientUser.Offer(Lane.Forward, 5_000_000);
+        Assert.True(pair.ServerUser.Wait(() => pair.ServerUser.Received(Lane.Forward) == 5_000_000), pair.LogText);
     }
 
     [Fact]

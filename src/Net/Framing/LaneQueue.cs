@@ -35,6 +35,8 @@ sealed unsafe class LaneQueue
 
     public bool HasUnsent => _next != _tail;
 
+    public bool HasUnacknowledged => _head != _next || _sentOfNext > _ackedOfHead;
+
     /// <summary>Room for one frame of <paramref name="bytes"/> bytes and one payload segment.</summary>
     public bool HasRoom(int bytes) => _tail - _head + 2 <= Segments && (ulong)(bytes + Padding(bytes)) <= (ulong)_ringBytes - (_ringTail - _ringHead);
 

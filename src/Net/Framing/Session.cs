@@ -101,7 +101,8 @@ sealed unsafe class Session : ILaneSource, ILaneSink, IReceiverHost
     public string? Tick(long nowNanoseconds, TimeSpan patience)
     {
         Sender.Expire(nowNanoseconds);
-        return Receiver.Stalled(nowNanoseconds, patience);
+        // longer than transports wait for a silent peer: what is cut off here speaks, but does not acknowledge
+        return Receiver.Stalled(nowNanoseconds, patience) ?? Sender.Stalled(nowNanoseconds, 3 * patience);
     }
 
     public void Release()

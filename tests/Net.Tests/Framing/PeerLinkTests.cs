@@ -351,6 +351,29 @@ public class PeerLinkTests : IDisposable
     }
 
     [Fact]
+    public unsafe void PeerSpeaksAndNeverAcknowledges_IsCutOff()
+    {
+        _wire.Acknowledges = false;
+        _b.Grant(Rent(_poolB, 4096), Lane.Forward);
+        ValueTask<Answer> task = Send(1, 1000, out _);
+        _wire.Pump();
+        for (int seconds = 0; seconds < 59; seconds++) Second();
+        Assert.Null(_wire.A.Reason);
+        for (int seconds = 0; seconds < 4; seconds++) Second();
+        Assert.Contains("nothing of them was acknowledged for 60 s", _wire.A.Reason?.Text);
+        Assert.False(task.IsCompleted, "its slot may be read again");
+        _wire.Close();
+        Assert.Equal(Answer.Accepted, task.Result); // the answer had come
+
+        void Second()
+        {
+            _time.Advance(TimeSpan.FromSeconds(1));
+            ((ITransportUser)_a).Peek(Lane.Control, out _);
+            ((ITransportUser)_b).Peek(Lane.Control, out _);
+        }
+    }
+
+    [Fact]
     public void LinkCloses_EverySendEnds_EverySlotIsBack()
     {
         _wire.Acknowledges = false;

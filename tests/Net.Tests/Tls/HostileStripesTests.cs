@@ -119,6 +119,56 @@ public sealed class HostileStripesTests : IDisposable
         Assert.Contains("expected", reason.Text);
     }
 
+    [Theory]
+    [InlineData("expired", "valid from")]
+    [InlineData("future", "valid from")]
+    [InlineData("rsa", "P-256")]
+    [InlineData("p384", "P-256")]
+    [InlineData("issued", "issued to itself")]
+    public async Task Certificate_OfTheWrongKind_FailsOnBothSides(string kind, string why)
+    {
+        using NodeIdentity bad = QuicIdentityTests.BadIdentity(kind);
+        // once shown by the dialler
+        CheckingHandler handler = new();
+        using (TlsEndpoint dialler = new(bad, new TlsOptions { Listen = new IPEndPoint(IPAddress.Loopback, 0) }))
+        {
+            dialler.Dial(_endpoint.LocalAddress, _server.Id, NewLink(handler));
+            CloseReason seen = await handler.Closed.WaitAsync(_soon);
+            Assert.False(handler.Opened.IsCompleted, seen.Text);
+            await LineAsync(why);
+        }
+        // once by the acceptor
+        bool admitted = false;
+        using TlsEndpoint acceptor = new(bad, new TlsOptions
+        {
+            Listen = new IPEndPoint(IPAddress.Loopback, 0),
+            Admit = _ =>
+            {
+                admitted = true;
+                return Admission.Accept(NewLink(new CheckingHandler()));
+            },
+        });
+        using TlsEndpoint honest = new(_attacker, new TlsOptions { Listen = new IPEndPoint(IPAddress.Loopback, 0) });
+        handler = new CheckingHandler();
+        honest.Dial(acceptor.LocalAddress, bad.Id, NewLink(handler));
+        CloseReason reason = await handler.Closed.WaitAsync(_soon);
+        Assert.Equal(CloseKind.Refused, reason.Kind);
+        Assert.Contains(why, reason.Text);
+        Assert.False(admitted);
+        await GoodPeerIsServedAsync();
+    }
+
+    [Fact]
+    public async Task NoCertificateShown_IsTurnedAway()
+    {
+        using var client = new TcpClient();
+        await client.ConnectAsync(_endpoint.LocalAddress);
+        using var stream = new SslStream(client.GetStream(), false, (_, _, _, _) => true);
+        await stream.AuthenticateAsClientAsync(new SslClientAuthenticationOptions { TargetHost = "orion", ApplicationProtocols = [new SslApplicationProtocol("orion/1")] });
+        await DrainAsync(stream); // TLS 1.3: the client hears of it after its own handshake
+        await GoodPeerIsServedAsync();
+    }
+
     static PeerLink NewLink(ILinkHandler handler) => new(new LinkOptions { Run = LinkedPair.Run, Window = new DuplicateWindow() }, handler);
 
     static byte[] Frame(byte type, byte lane, int bodyBytes, ulong value)

@@ -76,7 +76,7 @@ static class LinkTestCommand
         await console.Live(table).StartAsync(live => measure(s =>
         {
             string[] cells = [LinkCommand.Name(s.Transport), s.Phase, $"{s.Seconds:0.0}", $"{s.MegabytesPerSecond:0.0}", $"{s.RttMilliseconds:0.00}", $"{100 * s.LossFraction:0.000}"];
-            string key = cells[0] + cells[1];
+            string key = $"{cells[0]}, {cells[1]}";
             if (table.Rows.Count == 0 || table.Title?.Text != key) table.AddRow(cells);
             else for (int i = 0; i < cells.Length; i++) table.UpdateCell(table.Rows.Count - 1, i, cells[i]);
             table.Title = new TableTitle(key);
