@@ -163,7 +163,7 @@ public sealed class HostileStripesTests : IDisposable
     {
         using var client = new TcpClient();
         await client.ConnectAsync(_endpoint.LocalAddress);
-        using var stream = new SslStream(client.GetStream(), false, (_, _, _, _) => true);
+        using var stream = new SslStream(client.GetStream(), false, (_, certificate, _, _) => _server.Certificate.Equals(certificate));
         await stream.AuthenticateAsClientAsync(new SslClientAuthenticationOptions { TargetHost = "orion", ApplicationProtocols = [new SslApplicationProtocol("orion/1")] });
         await DrainAsync(stream); // TLS 1.3: the client hears of it after its own handshake
         await GoodPeerIsServedAsync();
