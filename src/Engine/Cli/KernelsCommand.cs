@@ -114,6 +114,7 @@ static class KernelsCommand
                     ["kernel"] = name,
                     ["shape"] = made.Shape,
                     ["bytes"] = made.Bytes,
+                    ["flops"] = made.Flops,
                     ["timeUsSamples"] = new JsonArray([.. seconds.Select(s => (JsonNode)(s * 1e6))]),
                     ["timeUsMedian"] = median * 1e6,
                     ["copyBytesPerSecond"] = copy,
@@ -200,7 +201,9 @@ static class KernelsCommand
     {
         const int Bytes = 256 << 20;
         using CudaDeviceVariable<byte> from = new(made.Stream.Context, Bytes), to = new(made.Stream.Context, Bytes);
-        from.ZeroAsync(made.Stream);
+        byte[] random = new byte[Bytes];
+        new Random(1).NextBytes(random);
+        from.CopyFrom(random);
         return 2.0 * Bytes / Time(made, () => to.CopyFromAsync(from, made.Stream))[Samples / 2];
     }
 }

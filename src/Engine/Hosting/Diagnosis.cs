@@ -4,6 +4,7 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using OrionNative.Kernels.Cpu;
 using OrionNative.Kernels.Cuda;
+using OrionNative.Net.Nccl;
 
 namespace OrionNative.Engine.Hosting;
 
@@ -31,6 +32,10 @@ static class Diagnosis
         {
             yield return found;
         }
+
+        yield return NcclLibrary.Real.NotSupportedReason?.Split("; fix: ") is [string what, .. var fix]
+            ? new Finding("NCCL", FindingKind.Absent, what, fix.FirstOrDefault())
+            : new Finding("NCCL", FindingKind.Good, $"version {NcclLibrary.Real.Version}");
     }
 
     static Finding Memory()

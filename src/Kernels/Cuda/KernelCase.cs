@@ -63,7 +63,7 @@ sealed class KernelCase(CudaContext context, CudaRuntimeCompiler compiler, CudaS
     /// <summary>Bytes that the kernel must read and write.</summary>
     public long Bytes { get; set; }
 
-    /// <summary>Floating-point operations: of tensor cores where the kernel uses them.</summary>
+    /// <summary>Floating-point operations, those of tensor cores where the kernel uses them; 0 for moves and integers.</summary>
     public double Flops { get; set; }
 
     public Func<KernelResult[]> Results { get; set; } = () => [];

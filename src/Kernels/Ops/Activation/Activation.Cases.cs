@@ -8,14 +8,14 @@ static partial class KernelCases
 
     static Dictionary<string, Action<KernelCase>> ActivationCases => new()
     {
-        ["silu_forward"] = c => Activation(c, "silu_forward", Oracle.Silu, Rounding + FewSingles),
-        ["relu_forward"] = c => Activation(c, "relu_forward", Oracle.Relu, 0),
+        ["silu_forward"] = c => Activation(c, "silu_forward", Oracle.Silu, Rounding + FewSingles, flops: 5),
+        ["relu_forward"] = c => Activation(c, "relu_forward", Oracle.Relu, 0, flops: 1),
         // The slope's terms are at most 1 and cancel near its zero, about x = -1.28.
-        ["silu_backward"] = c => ActivationGradient(c, "silu_backward", (x, dy) => dy * Oracle.SiluSlope(x), Rounding + FewSingles, 2 * FewSingles),
-        ["relu_backward"] = c => ActivationGradient(c, "relu_backward", (y, dy) => dy * Oracle.ReluSlope(y), 0, 0),
+        ["silu_backward"] = c => ActivationGradient(c, "silu_backward", (x, dy) => dy * Oracle.SiluSlope(x), Rounding + FewSingles, 2 * FewSingles, flops: 10),
+        ["relu_backward"] = c => ActivationGradient(c, "relu_backward", (y, dy) => dy * Oracle.ReluSlope(y), 0, 0, flops: 1),
     };
 
-    static void Activation(KernelCase c, string name, Func<double, double> expected, double relative)
+    static void Activation(KernelCase c, string name, Func<double, double> expected, double relative, int flops)
     {
         var v = PickViews(c);
         Operand x = RandomView(c, "bf16", 1, v.Rows, v.Columns, v.SourceStride, v.SourceOffset);
@@ -23,10 +23,11 @@ static partial class KernelCases
         CudaKernel kernel = c.Kernel("activation.cu", name);
         c.LaunchWith(() => kernel.Launch(c.Stream, Blocks(v.Rows, v.Columns), 256, 0, x.Address, x.Stride, y.Address, y.Stride, v.Rows, v.Columns));
         c.Bytes = 4L * x.Values.Length;
+        c.Flops = (double)flops * x.Values.Length;
         c.Results = () => [new("output", y.Read, Array.ConvertAll(x.Values, value => expected(value)), relative, 0), y.Untouched];
     }
 
-    static void ActivationGradient(KernelCase c, string name, Func<double, double, double> expected, double relative, double absolute)
+    static void ActivationGradient(KernelCase c, string name, Func<double, double, double> expected, double relative, double absolute, int flops)
     {
         var v = PickViews(c);
         Operand x = RandomView(c, "bf16", 1, v.Rows, v.Columns, v.SourceStride, v.SourceOffset);
@@ -36,6 +37,7 @@ static partial class KernelCases
         c.LaunchWith(() => kernel.Launch(c.Stream, Blocks(v.Rows, v.Columns), 256, 0,
             x.Address, x.Stride, dy.Address, dy.Stride, dx.Address, dx.Stride, v.Rows, v.Columns));
         c.Bytes = 6L * x.Values.Length;
+        c.Flops = (double)flops * x.Values.Length;
         c.Results = () => [new("gradient", dx.Read, [.. x.Values.Zip(dy.Values, expected)], relative, absolute), dx.Untouched];
     }
 }

@@ -48,7 +48,7 @@ static partial class KernelCases
         (c.Bytes, c.Flops) = name switch
         {
             "forward" => (element * (shape.PackedColumns + shape.OutputColumns), 2 * product),
-            "delta" => ((2 * element * shape.OutputColumns) + (4L * heads * shape.Rows), 0),
+            "delta" => ((2 * element * shape.OutputColumns) + (4L * heads * shape.Rows), 2.0 * shape.Rows * shape.OutputColumns),
             "gradient_kv" => (element * (shape.PackedColumns + shape.OutputColumns + (2 * keyHeads * width)), 4 * product),
             _ => (element * (shape.PackedColumns + shape.OutputColumns + (heads * width)), 3 * product),
         };
@@ -121,6 +121,7 @@ static partial class KernelCases
         CudaKernel kernel = c.Kernel("attention_cached.cu", "attention_cached_merge");
         c.LaunchWith(() => kernel.Launch(c.Stream, new(rows, heads, 1), Math.Max(32, width), 0, partial.Address, output.Address, heads * width, spans, width));
         c.Bytes = (4L * parts.Length) + (2L * rows * heads * width);
+        c.Flops = 3.0 * rows * heads * spans * width;
         c.Results = () =>
         {
             double[] expected = new double[rows * heads * width];

@@ -18,6 +18,7 @@ static partial class KernelCases
         CudaKernel kernel = c.Kernel("classifier.cu", "cross_entropy");
         c.LaunchWith(() => kernel.Launch(c.Stream, rows, threads, 0, x.Address, targets.Address, losses.Address, vocabulary, stride, Scale, 1));
         c.Bytes = 4L * rows * vocabulary;
+        c.Flops = 8.0 * rows * vocabulary;
         c.Results = () =>
         {
             double[] expectedLoss = new double[rows], expected = Widen(logits);

@@ -32,7 +32,8 @@ static partial class KernelCases
         CaseView<byte> wire = c.View(new byte[CodeWire.Bytes(WireFormat.Int8, rows, columns)], rows * (columns + 2), rows * (columns + 2), offset);
         CudaKernel kernel = c.Kernel("code.cu", "code_pack_int8");
         c.LaunchWith(() => kernel.Launch(c.Stream, (rows + 7) / 8, 256, 0, from.Address, stride, wire.Address, rows, columns));
-        c.Bytes = 2L * rows * columns + CodeWire.Bytes(WireFormat.Int8, rows, columns);
+        c.Bytes = (2L * rows * columns) + CodeWire.Bytes(WireFormat.Int8, rows, columns);
+        c.Flops = 4.0 * rows * columns;
         c.Results = () => [new("wire", () => Bytes(wire.Read()), Bytes(expected)), wire.Untouched("wire")];
     }
 
@@ -46,7 +47,8 @@ static partial class KernelCases
         CaseView<ushort> to = c.View(new ushort[code.Length], columns, stride, offset);
         CudaKernel kernel = c.Kernel("code.cu", "code_unpack_int8");
         c.LaunchWith(() => kernel.Launch(c.Stream, Blocks(rows, columns), 256, 0, wire.Address, to.Address, stride, rows, columns));
-        c.Bytes = 2L * rows * columns + bytes.Length;
+        c.Bytes = (2L * rows * columns) + bytes.Length;
+        c.Flops = (double)rows * columns;
         c.Results = () =>
         {
             double[] expected = new double[code.Length];

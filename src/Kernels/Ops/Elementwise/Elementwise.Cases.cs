@@ -56,6 +56,7 @@ static partial class KernelCases
         Operand to = RandomView(c, destination, 2, v.Rows, v.Columns, v.Stride, v.Offset);
         CudaKernel kernel = c.Kernel("elementwise.cu", name);
         c.Bytes = (long)bytes * v.Rows * v.Columns;
+        c.Flops = name.StartsWith("add", StringComparison.Ordinal) || name.StartsWith("scale", StringComparison.Ordinal) ? (double)v.Rows * v.Columns : 0;
         if (source is null)
         {
             c.LaunchWith(() => kernel.Launch(c.Stream, Blocks(v.Rows, v.Columns), 256, 0, to.Address, to.Stride, v.Rows, v.Columns, -1.5f));

@@ -39,6 +39,7 @@ static partial class KernelCases
         LaunchSize grid = new(tokens.Length, (columns + (8 * Threads) - 1) / (8 * Threads), 1);
         c.LaunchWith(() => kernel.Launch(c.Stream, grid, Threads, 0, ids.Address, dy.Address, table.Address, tokens.Length, columns));
         c.Bytes = (2L * tokens.Length * columns) + (8L * tokens.Distinct().Count() * columns);
+        c.Flops = (double)tokens.Length * columns;
         c.Results = () =>
         {
             // The same fp32 additions in the order of the rows: equal bits.

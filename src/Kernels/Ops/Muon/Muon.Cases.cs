@@ -39,6 +39,7 @@ static partial class KernelCases
         CudaKernel kernel = c.Kernel("muon.cu", "muon_momentum");
         c.LaunchWith(() => kernel.Launch(c.Stream, blocks, 256, 0, g.Address, m.Address, settings.Address, partial.Address, (long)count));
         c.Bytes = 12L * count;
+        c.Flops = 7.0 * count;
         c.Results = () =>
         {
             double[] expected = MuonUpdates(gradient, before, _muonStep);
@@ -62,6 +63,7 @@ static partial class KernelCases
         CudaKernel kernel = c.Kernel("muon.cu", "muon_direction");
         c.LaunchWith(() => kernel.Launch(c.Stream, MuonTiles(rows, columns), 256, 0, g.Address, m.Address, settings.Address, norm.Address, x.Address, rows, columns));
         c.Bytes = 10L * rows * columns;
+        c.Flops = 4.0 * rows * columns;
         c.Results = () =>
         {
             double unit = 1 / (Math.Sqrt(squares) + 1e-7);
@@ -81,6 +83,7 @@ static partial class KernelCases
         CudaKernel kernel = c.Kernel("muon.cu", "muon_update");
         c.LaunchWith(() => kernel.Launch(c.Stream, MuonTiles(rows, columns), 256, 0, weight.Address, low.Address, x.Address, settings.Address, rows, columns));
         c.Bytes = 10L * rows * columns;
+        c.Flops = 4.0 * rows * columns;
         c.Results = () =>
         {
             double keep = 1 - ((double)_muonStep.LearningRate * _muonStep.WeightDecay), rate = _muonStep.LearningRate * 0.2 * Math.Sqrt(Math.Max(rows, columns));

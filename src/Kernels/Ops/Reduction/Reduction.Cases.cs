@@ -24,6 +24,7 @@ static partial class KernelCases
         CudaKernel kernel = c.Kernel("reduction.cu", name);
         c.LaunchWith(() => kernel.Launch(c.Stream, blocks, 256, 0, x.Address, partial.Address, (long)count));
         c.Bytes = (type == "fp32" ? 4L : 2L) * count;
+        c.Flops = (name.StartsWith("sum_of_squares", StringComparison.Ordinal) ? 2.0 : 1.0) * count;
         c.Results = () =>
         {
             double[] terms = Array.ConvertAll(x.Values, v => term(v));
@@ -41,6 +42,7 @@ static partial class KernelCases
         CudaKernel kernel = c.Kernel("reduction.cu", "sum_partials");
         c.LaunchWith(() => kernel.Launch(c.Stream, 1, 256, 0, partial.Address, result.Address, blocks));
         c.Bytes = 8L * blocks;
+        c.Flops = blocks;
         c.Results = () => [new("sum", () => KernelCase.Read(result), [values.Sum()], 0, blocks * Double * values.Sum(Math.Abs))];
     }
 }

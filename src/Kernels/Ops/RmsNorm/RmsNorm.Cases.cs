@@ -34,6 +34,7 @@ static partial class KernelCases
             ? () => kernel.Launch(c.Stream, rows, threads, 0, dx.Address, dy.Address, dw.Address, sum.Address, output.Address, rstd.Address, columns, RmsNormEpsilon)
             : () => kernel.Launch(c.Stream, rows, threads, 0, dx.Address, dw.Address, output.Address, rstd.Address, columns, RmsNormEpsilon));
         c.Bytes = ((add ? 8L : 4L) * rows * columns) + (4L * rows) + (2L * columns);
+        c.Flops = (add ? 5.0 : 4.0) * rows * columns;
         c.Results = () =>
         {
             double[] input = add ? KernelCase.Widen(sum) : Widen(x);
@@ -62,6 +63,7 @@ static partial class KernelCases
         c.LaunchWith(() => kernel.Launch(c.Stream, blocks, RowThreads(columns), 0,
             g.Address, input.Address, weight.Address, rstd.Address, gradX.Address, partial.Address, rows, columns, perBlock, accumulate ? 1 : 0));
         c.Bytes = ((accumulate ? 8L : 6L) * rows * columns) + (4L * blocks * columns);
+        c.Flops = 11.0 * rows * columns;
         c.Results = () =>
         {
             (double[] expected, double[] gradWeight) = Oracle.RmsNormBackward(vdy, vx, vw, RmsNormEpsilon);
@@ -91,6 +93,7 @@ static partial class KernelCases
         CudaKernel kernel = c.Kernel("rmsnorm.cu", "rmsnorm_weight_gradient");
         c.LaunchWith(() => kernel.Launch(c.Stream, Blocks(columns), 256, 0, partial.Address, dw.Address, blocks, columns));
         c.Bytes = 4L * (blocks + 2) * columns;
+        c.Flops = (double)blocks * columns;
         c.Results = () =>
         {
             // One order of additions, so the CPU's fp32 loop gives the same bits.

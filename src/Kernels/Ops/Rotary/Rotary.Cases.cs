@@ -28,6 +28,7 @@ static partial class KernelCases
             qkv.Address, angles.Address, shape.Tokens, heads, shape.PackedColumns, shape.HeadWidth, start, inverse ? -1f : 1f, chunks));
         c.Shape = $"{Named(shape)} start {start}{(inverse ? " inverse" : "")}";
         c.Bytes = 4L * shape.Rows * heads * shape.HeadWidth;
+        c.Flops = 3.0 * shape.Rows * heads * shape.HeadWidth;
         c.Results = () =>
         {
             double[] expected = Widen(x);

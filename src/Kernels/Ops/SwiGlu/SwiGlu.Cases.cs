@@ -25,6 +25,7 @@ static partial class KernelCases
         CudaKernel kernel = c.Kernel("swiglu.cu", "swiglu_forward");
         c.LaunchWith(() => kernel.Launch(c.Stream, Blocks(chunks), 256, 0, packed.Address, output.Address, width, chunks));
         c.Bytes = 6L * rows * width;
+        c.Flops = 6.0 * rows * width;
         c.Results = () => [new("output", () => KernelCase.Widen(output), Oracle.SwiGluForward(Widen(gateUp), width), Rounding + FewSingles, 0)];
     }
 
@@ -37,6 +38,7 @@ static partial class KernelCases
         CudaKernel kernel = c.Kernel("swiglu.cu", "swiglu_backward");
         c.LaunchWith(() => kernel.Launch(c.Stream, Blocks(chunks), 256, 0, packed.Address, ds.Address, width, chunks));
         c.Bytes = 12L * rows * width;
+        c.Flops = 12.0 * rows * width;
         c.Results = () =>
         [
             // sigmoid + silu*(1 - sigmoid) cancels near its zero (about g = -1.28), where its terms are below 1/4; u is at most 4.

@@ -34,6 +34,7 @@ static partial class KernelCases
         int chunks = (x.Length + TopKWire.Chunk - 1) / TopKWire.Chunk;
         c.LaunchWith(() => kernel.Launch(c.Stream, chunks, 256, 0, values.Address, left.Address, Decay, kept, wire.Address, (long)x.Length));
         c.Bytes = (12L * x.Length) + wire.Bytes;
+        c.Flops = 3.0 * x.Length;
         c.Results = () =>
         {
             (byte[] expected, float[] stays) = Oracle.TopKPack(x, error, Decay, kept);
@@ -51,6 +52,7 @@ static partial class KernelCases
         int chunks = (x.Length + TopKWire.Chunk - 1) / TopKWire.Chunk;
         c.LaunchWith(() => kernel.Launch(c.Stream, chunks, 256, 0, wire.Address, kept, Weight, destination.Address, (long)x.Length));
         c.Bytes = packed.Length + (8L * kept * chunks);
+        c.Flops = 4.0 * kept * chunks;
         c.Results = () =>
         {
             float[] expected = [.. Oracle.TopKUnpack(packed, kept, x.Length).Zip(x, (value, before) => value == 0 ? before : MathF.FusedMultiplyAdd(Weight, value, before))];
