@@ -22,9 +22,13 @@ static class JoinCommand
         Option<string> device = new("--device") { Description = Devices.Help, DefaultValueFactory = _ => "cpu" };
         Option<int> threads = new("--threads") { Description = "CPU threads; 0: every processor" };
         Option<double> rehearse = new("--rehearse-seconds") { Description = "let a microbatch take at least this long, as on a slower device; 0: as fast as it goes" };
+        Option<string?> memory = new("--memory") { Description = "memory that this peer offers for a stage, like 900MB or 24GB; empty: what there is", HelpName = "size" };
+        Option<double> speed = new("--speed") { Description = "speed beside other peers; 0: measured at the start" };
+        Option<string?> model = new("--model") { Description = "take part only if the run trains this model: a preset or a model file", HelpName = "name" };
+        Option<string?> tokenizer = new("--tokenizer") { Description = "take part only if the run's tokenizer is this: byte or a tokenizer.json", HelpName = "name" };
         Option<string?> log = new("--log") { Description = "file for this peer's log instead of standard error", HelpName = "file" };
         command.Add(url);
-        foreach (Option option in (Option[])[state, listen, advertise, device, threads, rehearse, log])
+        foreach (Option option in (Option[])[state, listen, advertise, device, threads, rehearse, memory, speed, model, tokenizer, log])
         {
             command.Add(option);
         }
@@ -47,11 +51,27 @@ static class JoinCommand
             output.WriteLine($"{DateTime.UtcNow:HH:mm:ss.fff} peer {key.Id.Short} joins {join}");
             using PeerHost peer = new(new PeerHostOptions(
                 join, key, address, parsed.GetValue(advertise), parsed.GetRequiredValue(device), parsed.GetValue(threads), parsed.GetValue(rehearse), Path.GetFullPath(parsed.GetRequiredValue(state)),
-                text => output.WriteLine($"{DateTime.UtcNow:HH:mm:ss.fff} {text}")));
+                text => output.WriteLine($"{DateTime.UtcNow:HH:mm:ss.fff} {text}"))
+            {
+                MemoryBytes = Bytes(parsed.GetValue(memory)),
+                Speed = parsed.GetValue(speed),
+                Model = parsed.GetValue(model) is { } wanted ? ResolvedRun.LoadModel(wanted) : null,
+                TokenizerHash = parsed.GetValue(tokenizer) is { } accepted ? ResolvedRun.LoadTokenizer(accepted).Hash : null,
+            });
             string reason = peer.Run(interrupt.Token);
             output.WriteLine($"{DateTime.UtcNow:HH:mm:ss.fff} {reason}");
-            return interrupt.Token.IsCancellationRequested ? ExitStatus.Interrupted : peer.WasRefused ? ExitStatus.Failed : ExitStatus.Done;
+            return interrupt.Token.IsCancellationRequested ? ExitStatus.Interrupted
+                : peer.WasRefused ? throw new IOException($"the run does not take this peer: {reason}") : ExitStatus.Done;
         });
         return command;
+    }
+
+    static long Bytes(string? size)
+    {
+        (string Unit, double Bytes)[] units = [("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1)];
+        (string unit, double bytes) = units.FirstOrDefault(unit => size?.EndsWith(unit.Unit, StringComparison.OrdinalIgnoreCase) == true, ("", 1));
+        return size is null ? 0
+            : double.TryParse(size[..^unit.Length], System.Globalization.CultureInfo.InvariantCulture, out double number) && number > 0 && number * bytes < long.MaxValue
+                ? (long)(number * bytes) : throw new ConfigurationException($"memory '{size}' is not a size like 900MB or 24GB");
     }
 }

@@ -50,7 +50,7 @@ sealed partial class Orchestrator
         if (Phase == RunPhase.Ended || _members.ContainsKey(profile.Peer))
             return;
         int stage = 0;
-        if (Phase != RunPhase.Gathering && !TryChooseStage(profile, out stage, out text))
+        if (Phase == RunPhase.Gathering ? !HoldsTheSmallest(profile, out text) : !TryChooseStage(profile, out stage, out text))
         {
             Send(profile.Peer, new OrchestratorMessage.Refused(JoinRefusal.TooLittleMemory, text));
             return;
@@ -99,6 +99,15 @@ sealed partial class Orchestrator
         return _known.ContainsKey(profile.Peer) || _tokens.Admits(join.Token, unixSeconds, out refusal, out text);
     }
 
+    // Before the model is cut: no cut has a stage below the lightest block.
+    bool HoldsTheSmallest(PeerProfile profile, out string text)
+    {
+        long least = _settings.Model.BlockBytes.Min();
+        text = profile.MemoryBytes >= least ? ""
+            : $"the smallest stage of this model needs {ModelCosts.Size(least)} for weights, gradients and optimizer state, this peer offers {ModelCosts.Size(profile.MemoryBytes)}";
+        return text.Length == 0;
+    }
+
     bool TryChooseStage(PeerProfile profile, out int stage, out string text)
     {
         stage = -1;
@@ -109,7 +118,7 @@ sealed partial class Orchestrator
             long needed = _settings.Model.Bytes(_slices[s]);
             if (needed > profile.MemoryBytes)
             {
-                text = $"stage {s} (blocks {_slices[s].FirstBlock} to {_slices[s].FirstBlock + _slices[s].BlockCount - 1}) needs {needed / 1e9:F2} GB, this peer offers {profile.MemoryBytes / 1e9:F2} GB";
+                text = $"stage {s} (blocks {_slices[s].FirstBlock} to {_slices[s].FirstBlock + _slices[s].BlockCount - 1}) needs {ModelCosts.Size(needed)}, this peer offers {ModelCosts.Size(profile.MemoryBytes)}";
                 continue;
             }
             double speed = _members.Values.Where(m => m.Stage == s && !m.IsDraining).Sum(m => m.Profile.Speed);
@@ -140,7 +149,11 @@ sealed partial class Orchestrator
         }
         if (!StageCut.TryCut(_settings.Model, capacities, out _slices, out string reason))
         {
-            End(reason);
+            // whoever offers least goes; the run waits for a peer with more
+            PeerProfile weakest = dealt.OrderBy(p => p.MemoryBytes).ThenBy(p => p.Peer).First();
+            _waiting.Remove(weakest.Peer);
+            Note($"{weakest.Peer.Short} is not taken: {reason}");
+            Send(weakest.Peer, new OrchestratorMessage.Refused(JoinRefusal.TooLittleMemory, $"{reason}; this peer offers {ModelCosts.Size(weakest.MemoryBytes)}"));
             return;
         }
         for (int i = 0; i < dealt.Length; i++)

@@ -60,6 +60,7 @@ sealed record ResolvedRun(RunConfig Config, ModelConfig Model, ITokenizer Tokeni
             : throw new ConfigurationException($"tokenizer '{name}' is neither 'byte' nor a file; train one with `orion-engine tokenizer train`");
     }
 
-    static ModelConfig LoadModel(string name) =>
+    /// <summary>A preset, or the path of a model file in YAML.</summary>
+    public static ModelConfig LoadModel(string name) =>
         File.Exists(name) ? YamlFiles.ReadModel(File.ReadAllText(name), name) : ModelPresets.Get(name);
 }

@@ -12,6 +12,9 @@ sealed record ModelCosts(double[] BlockCosts, long[] BlockBytes, double Embeddin
     public static ModelCosts Even(int blockCount, double endCost = 0) => new(
         [.. Enumerable.Repeat(1.0, blockCount)], new long[blockCount], endCost, 0, endCost, 0);
 
+    /// <summary>Bytes in words for people.</summary>
+    public static string Size(long bytes) => bytes >= 1e9 ? $"{bytes / 1e9:F2} GB" : bytes >= 1e6 ? $"{bytes / 1e6:F2} MB" : $"{bytes / 1e3:F2} kB";
+
     public double Cost(StageSlice slice)
     {
         double cost = (slice.FirstBlock == 0 ? EmbeddingCost : 0) + (slice.FirstBlock + slice.BlockCount == BlockCount ? HeadCost : 0);
@@ -65,8 +68,8 @@ static class StageCut
                 needed += model.BlockBytes[i];
             foreach (StageCapacity stage in stages)
                 offered = stage.MemoryBytes > long.MaxValue - offered ? long.MaxValue : offered + stage.MemoryBytes;
-            reason = $"no cut of {blockCount} blocks ({(needed + model.EmbeddingBytes + model.HeadBytes) / 1e9:F2} GB with the ends) fits {stageCount} stages "
-                + $"whose peers offer {offered / 1e9:F2} GB; use more stages or peers with more memory";
+            reason = $"no cut of {blockCount} blocks ({ModelCosts.Size(needed + model.EmbeddingBytes + model.HeadBytes)} with the ends) fits {stageCount} stages "
+                + $"whose peers offer {ModelCosts.Size(offered)}; use more stages or peers with more memory";
             return false;
         }
         slices = new StageSlice[stageCount];

@@ -129,6 +129,88 @@ public class OrchestratorTests
     }
 
     [Fact]
+    public void TooLittleMemory_WhileGathering_RefusedBeforeAnythingIsSpent()
+    {
+        Begin(Settings(blockBytes: 5_000_000), tokenUses: 2);
+        Say(1, new PeerMessage.Join(Profile(1, memory: 4_000_000), Token));
+        Assert.Contains("needs 5.00 MB for weights, gradients and optimizer state, this peer offers 4.00 MB", Last<OrchestratorMessage.Refused>(1).Text);
+        Assert.Equal(0, Count<DurableRecord.TokenUsed>());
+    }
+
+    [Fact]
+    public void NoCutFits_AllAreHere_TheOneThatOffersLeastGoesAndTheRunBeginsWithAnother()
+    {
+        ControlSettings settings = Settings(stages: 2, replicas: 1, blockBytes: 5_000_000);
+        Begin(settings with { Model = settings.Model with { HeadBytes = 2_000_000, EmbeddingBytes = 2_000_000 } });
+        Say(1, new PeerMessage.Join(Profile(1, memory: 6_000_000), Token));
+        Join(2);
+        Assert.Contains("no cut of 2 blocks (14.00 MB with the ends) fits 2 stages", Last<OrchestratorMessage.Refused>(1).Text);
+        Assert.Equal(RunPhase.Gathering, _core.Phase);
+        Join(3);
+        Assert.Equal(RunPhase.Loading, _core.Phase);
+        Assert.Equal(0, Count<DurableRecord.RunEnded>());
+    }
+
+    [Fact]
+    public void StopAsked_StepUnderWay_EndsAfterItWithACheckpointOfIt()
+    {
+        RunTwoReplicas();
+        Contribute(1, 0);
+        Do(new OrchestratorEvent.StopAsked("enough"));
+        Assert.Equal(RunPhase.Running, _core.Phase);
+        Contribute(2, 1);
+        Reduce(1, 9, 16);
+        Reduce(2, 9, 16);
+        Assert.Equal(RunPhase.Finishing, _core.Phase);
+        Assert.True(Last<OrchestratorMessage.Commit>(1).Checkpoint);
+        Say(1, new PeerMessage.Applied(1, 0));
+        Say(2, new PeerMessage.Applied(1, 0));
+        Assert.Equal(0, Count<DurableRecord.RunEnded>());
+        Say(1, new PeerMessage.CheckpointWritten(_core.Placement.Members[0].AdmittedEpoch, 1, 0));
+        Assert.Equal(new DurableRecord.RunEnded(1, "enough"), _records[^1]);
+    }
+
+    [Fact]
+    public void StopAsked_InAHold_EndsAtOnce()
+    {
+        Begin(Settings());
+        Join(1);
+        Do(new OrchestratorEvent.StopAsked("enough"));
+        Assert.Equal(new DurableRecord.RunEnded(0, "enough"), _records[^1]);
+    }
+
+    [Fact]
+    public void CheckpointDue_TheOneBeforeStillComes_LeftOutUnlessItsWriterIsGone()
+    {
+        Begin(Settings() with { CheckpointEvery = 1, StepCount = 9 });
+        Join(1);
+        Join(2);
+        Load(1, 2);
+        Step(1, 2);
+        Assert.True(Last<OrchestratorMessage.Commit>(1).Checkpoint);
+        Step(1, 2);
+        Assert.False(Last<OrchestratorMessage.Commit>(1).Checkpoint);
+        Say(1, new PeerMessage.CheckpointWritten(_core.Placement.Members[0].AdmittedEpoch, 1, 0));
+        Step(1, 2);
+        Assert.True(Last<OrchestratorMessage.Commit>(1).Checkpoint);
+        // peer 1 comes back without its state: what it was writing comes no more
+        Join(1);
+        Contribute(2, 0);
+        Contribute(2, 1);
+        Reduce(2, 9, 16);
+        Assert.Equal(4, _core.CommittedStep);
+        Assert.True(Last<OrchestratorMessage.Commit>(2).Checkpoint);
+
+        void Step(int first, int second)
+        {
+            Contribute(first, 0);
+            Contribute(second, 1);
+            Reduce(first, 9, 16);
+            Reduce(second, 9, 16);
+        }
+    }
+
+    [Fact]
     public void AllReduced_Commit_ScaleIsClipOverNormAndDurableBeforeTold()
     {
         RunTwoReplicas();

@@ -102,7 +102,7 @@ sealed class LocalSwarm : IDisposable
         [
             Path.Combine(AppContext.BaseDirectory, "orion-engine.dll"), "join", join.Reveal(), "--state", folder,
             "--threads", threads.ToString(CultureInfo.InvariantCulture), "--listen", isLinked ? _access[index].Target.ToString() : "127.0.0.1:0",
-            "--device", config.Device, "--rehearse-seconds", _rehearseSeconds[index].ToString(CultureInfo.InvariantCulture), "--log", Path.Combine(folder, "peer.log"),
+            "--speed", "1", "--device", config.Device, "--rehearse-seconds", _rehearseSeconds[index].ToString(CultureInfo.InvariantCulture), "--log", Path.Combine(folder, "peer.log"),
         ];
         if (isLinked)
         {

@@ -77,7 +77,7 @@ sealed partial class OrchestratorHost : IDisposable
 
         _core = Orchestrator.Restore(settings, records);
         _linkOptions = new LinkOptions { Run = PeerIds.RunOf(identity.Id), Window = new DuplicateWindow() };
-        _endpoint = new QuicEndpoint(identity, new QuicOptions
+        _endpoint = Endpoints.Open(identity, new QuicOptions
         {
             Listen = listen,
             Admit = connection => Admission.Accept(new PeerLink(_linkOptions, new Handler(this))),

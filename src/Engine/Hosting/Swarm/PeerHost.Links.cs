@@ -80,7 +80,7 @@ sealed partial class PeerHost
         public void Closed(PeerLink link, CloseReason reason)
         {
             PeerId peer = link.Connection?.RemoteNodeId.ToPeerId() ?? _peer;
-            host.Post(isOrchestrator ? host.OrchestratorDown : () => host.LinkDown(link, peer));
+            host.Post(isOrchestrator ? () => host.OrchestratorDown(reason) : () => host.LinkDown(link, peer));
         }
     }
 }

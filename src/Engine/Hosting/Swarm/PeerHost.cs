@@ -26,7 +26,29 @@ namespace OrionNative.Engine.Hosting.Swarm;
 /// <param name="StateDirectory">The only folder that this peer reads and writes.</param>
 /// <param name="Log">Takes a sentence for the operator.</param>
 sealed record PeerHostOptions(
-    JoinString Join, NodeIdentity Identity, IPEndPoint Listen, string? Advertise, string Device, int Threads, double RehearseSeconds, string StateDirectory, Action<string> Log);
+    JoinString Join, NodeIdentity Identity, IPEndPoint Listen, string? Advertise, string Device, int Threads, double RehearseSeconds, string StateDirectory, Action<string> Log)
+{
+    /// <summary>Bytes that this machine offers for a stage; 0: what the runtime sees.</summary>
+    public long MemoryBytes { get; init; }
+
+    /// <summary>Speed beside other peers; 0: measured now, in GFLOP/s of the device's peak.</summary>
+    public double Speed { get; init; }
+
+    /// <summary>The only model that this peer wants to train, or null for whatever the run trains.</summary>
+    public ModelConfig? Model { get; init; }
+
+    /// <summary>Hash of the only tokenizer that this peer accepts, or null.</summary>
+    public string? TokenizerHash { get; init; }
+
+    /// <summary>What it calls itself; tests play another version.</summary>
+    public string Version { get; init; } = PeerHost.Version;
+
+    /// <summary>A first contact that takes longer is an error.</summary>
+    public TimeSpan ContactWithin { get; init; } = TimeSpan.FromSeconds(20);
+
+    /// <summary>An orchestrator that was here and stays away for longer is given up.</summary>
+    public TimeSpan AwayAtMost { get; init; } = TimeSpan.FromMinutes(30);
+}
 
 sealed partial class PeerHost : IDisposable
 {
@@ -48,6 +70,9 @@ sealed partial class PeerHost : IDisposable
     PeerLink? _toOrchestrator;
     bool _orchestratorIsOpen;
     PeerCounts _endedLinks;
+    long _orchestratorSeenAt = TimeProvider.System.GetTimestamp();
+    bool _wasInContact;
+    string _lastRefusal = "nothing answers";
     PeerCore? _core;
     PeerWork? _work;
 
@@ -56,9 +81,9 @@ sealed partial class PeerHost : IDisposable
         _options = options;
         _self = options.Identity.Id.ToPeerId();
         _orchestrator = options.Join.NodeId;
-        _orchestratorAddress = new IPEndPoint(Dns.GetHostAddresses(options.Join.Host)[0], options.Join.Port);
+        _orchestratorAddress = Endpoints.Resolve(options.Join.Host, options.Join.Port);
         _linkOptions = new LinkOptions { Run = PeerIds.RunOf(_orchestrator), Window = _window };
-        _endpoint = new QuicEndpoint(options.Identity, new QuicOptions
+        _endpoint = Endpoints.Open(options.Identity, new QuicOptions
         {
             Listen = options.Listen,
             Admit = Admit,
@@ -99,6 +124,15 @@ sealed partial class PeerHost : IDisposable
 
     void Tick()
     {
+        if (_orchestratorIsOpen)
+        {
+            (_orchestratorSeenAt, _wasInContact) = (TimeProvider.System.GetTimestamp(), true);
+        }
+        else if (TimeProvider.System.GetElapsedTime(_orchestratorSeenAt) is var away && away > (_wasInContact ? _options.AwayAtMost : _options.ContactWithin))
+        {
+            throw new IOException($"no orchestrator {_orchestrator.Short} at {_orchestratorAddress} for {away.TotalSeconds:F0} s: {_lastRefusal}. Check the join string, that the orchestrator runs, and that UDP port {_orchestratorAddress.Port} is open");
+        }
+
         if (_toOrchestrator is null && IsTimeToDial(PeerId.None))
         {
             _toOrchestrator = new PeerLink(_linkOptions, new Handler(this, isOrchestrator: true));
@@ -234,16 +268,28 @@ sealed partial class PeerHost : IDisposable
     {
         _work = new PeerWork(run, _options, _self, Post, () => _links, Step, () => _effects, () => Now) { RunNumber = _linkOptions.Run };
         _work.OrchestratorIs(_toOrchestrator);
-        PeerProfile profile = new(_self, Version, run.ModelHash, run.TokenizerHash, _work.MemoryBytes, _work.Speed, Address);
+        string model = (_options.Model is null ? run : run with { Model = Own(run.Model, _options.Model) }).ModelHash;
+        PeerProfile profile = new(_self, _options.Version, model, _options.TokenizerHash ?? run.TokenizerHash, _work.MemoryBytes, _work.Speed, Address);
         _core = new PeerCore(profile, _options.Join.Token, _work.Schedule, new PathfinderSettings(), (ulong)_self.GetHashCode());
         Step(core => core.HandleOrchestratorConnected(Now, _effects));
     }
 
+    // What a model file does not say comes with the run: the vocabulary, and where and how it is cut.
+    static ModelConfig Own(ModelConfig run, ModelConfig own) => own with
+    {
+        Vocabulary = run.Vocabulary,
+        Boundary = run.Boundary,
+        Boundaries = run.Boundaries,
+        CodeWidth = run.CodeWidth,
+        AnchorRank = run.AnchorRank,
+    };
+
     /// <summary>The version that every process of a run must share.</summary>
     public static string Version { get; } = typeof(PeerHost).Assembly.GetName().Version?.ToString(3) ?? "0";
 
-    void OrchestratorDown()
+    void OrchestratorDown(CloseReason reason)
     {
+        _lastRefusal = reason.Text;
         _toOrchestrator = null;
         _orchestratorIsOpen = false;
         _work?.OrchestratorIs(null);

@@ -58,7 +58,9 @@ sealed partial class PeerWork : IDisposable
             _device.Transfers.LockHost((nint)_pool.Memory, (long)_pool.Bytes);
         }
 
-        MemoryBytes = _device.MemoryBytes;
+        MemoryBytes = options.MemoryBytes > 0 ? options.MemoryBytes : _device.MemoryBytes;
+        double measured = options.Speed > 0 ? options.Speed : Devices.PeakFlops(options.Device, options.Threads) / 1e9;
+        Speed = double.IsFinite(measured) ? measured : 1;
         _thread = new Thread(Compute) { IsBackground = true, Name = "orion compute" };
         _thread.Start();
     }
@@ -73,8 +75,9 @@ sealed partial class PeerWork : IDisposable
     /// <summary>Memory that this machine offers for a stage.</summary>
     public long MemoryBytes { get; }
 
-    /// <summary>Relative speed, for placement: every peer counts the same; nothing is measured yet.</summary>
-    public double Speed { get; } = 1;
+    /// <summary>Speed beside other peers, for placement and the cut: the device's peak (measured on the CPU, a card's published
+    /// one) in GFLOP/s, or what the operator says.</summary>
+    public double Speed { get; }
 
     void Compute()
     {
