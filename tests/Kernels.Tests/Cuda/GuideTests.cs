@@ -1,5 +1,6 @@
 // Follows docs/kernels.md: its example is compiled, launched, held to the oracle, broken on purpose and given to NVIDIA's compiler; the
 // words and errors that it lists exist. A guide that stopped being true fails here.
+using System.Diagnostics;
 using System.Text.RegularExpressions;
 using OrionNative.Kernels.Cuda;
 
@@ -83,6 +84,27 @@ public partial class GuideTests(SoftwareCuda cuda)
         string root = RealNvrtcTests.Root();
         Assert.All(Links().Matches(_guide).Select(m => m.Groups[1].Value), link => Assert.True(File.Exists(Path.GetFullPath(Path.Combine(root, "docs", link))), link));
         Assert.True(File.Exists(Path.Combine(root, "perf", "gpu", "run.sh")));
+    }
+
+    [Theory]
+    [InlineData("", 0, "perf/gpu/run.sh pack")]
+    [InlineData("measure --devise cuda:0", 2, "unknown option --devise; there are --device, --out, --size, --steps")]
+    [InlineData("measure --out {0}", 3, "fix: run 'perf/gpu/run.sh pack' where the SDK is")]
+    public void GpuScript_WithoutItsPackage_SaysWhatToDo(string arguments, int status, string expected)
+    {
+        string results = Directory.CreateTempSubdirectory("orion-gpu-").FullName;
+        string script = Path.Combine(RealNvrtcTests.Root(), "perf", "gpu", "run.sh");
+        using Process process = Process.Start(new ProcessStartInfo("bash", [script, .. string.Format(arguments, results).Split(' ', StringSplitOptions.RemoveEmptyEntries)])
+        {
+            RedirectStandardError = true,
+            RedirectStandardOutput = true,
+            WorkingDirectory = results,
+        })!;
+        string said = process.StandardOutput.ReadToEnd() + process.StandardError.ReadToEnd();
+        process.WaitForExit();
+        Directory.Delete(results, recursive: true);
+        Assert.Contains(expected, said, StringComparison.Ordinal);
+        Assert.Equal(status, process.ExitCode);
     }
 
     static IEnumerable<string> Table(string head) => _guide[(_guide.IndexOf(head, StringComparison.Ordinal) + head.Length)..].TrimStart('\n').Split('\n').Skip(1).TakeWhile(line => line.StartsWith('|'));
