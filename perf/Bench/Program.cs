@@ -10,6 +10,7 @@ Suite[] suites =
     new("elementwise", "memory-bound operations against the copy bandwidth", ElementwiseSuite.Run),
     new("quic", "QUIC over loopback: goodput, CPU per gigabyte, round trip", QuicBench.Run),
     new("train-step", "a training step of preset 30m beside eager PyTorch", TrainStepSuite.Run),
+    new("swarm", "what emulated links and the cut into stages cost; or one of efficiency, cut", SwarmSuite.Run),
     new("tokenizer", "BPE: training 4096 ids on the given texts, and encoding them", TokenizerSuite.Run),
     new("start", "process start to first training step of tiny, and memory against its plan", StartSuite.Run),
     new("net-digest", "BLAKE3 beside SHA-256, one core", _ => NetDigest.Run()),

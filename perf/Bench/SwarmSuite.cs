@@ -1,0 +1,146 @@
+// What the wire and the cut cost, with real processes on this machine.
+//   efficiency   tokens/s of 4 stages x 2 replicas behind emulated orion links (856/1322 Mbit/s, 30 to 60 ms) over the same
+//                swarm on loopback            goal 0.97, at least 0.90
+//   cut          tokens/s of 4 stages, one peer each, over one process with the same cores      at least 0.90
+// Sketch: a step of M microbatches pays latency twice, filling and draining the pipeline (6 hops of 22 ms) and closing (grant,
+// report, shares, reduce, commit: about 5 round trips of 45 ms): 0.35 s. With 8 s of compute a step that is 0.96.
+// Compute must dominate as it does where a microbatch has 8000 tokens and a stage 6 billion parameters: 1024 tokens, 96 of them.
+using System.Text.Json.Nodes;
+using OrionNative.Engine.Dashboard;
+using OrionNative.Engine.Hosting;
+using OrionNative.Engine.Hosting.Swarm;
+using OrionNative.Engine.Run;
+using OrionNative.Net.Links;
+
+namespace OrionNative.Bench;
+
+static class SwarmSuite
+{
+    const string File = "swarm.jsonl";
+
+    /// <summary>Arguments: efficiency, cut, or nothing for both.</summary>
+    public static int Run(string[] arguments)
+    {
+        if (arguments.Length == 0 || arguments.Contains("efficiency"))
+        {
+            Efficiency();
+        }
+
+        if (arguments.Length == 0 || arguments.Contains("cut"))
+        {
+            Cut();
+        }
+
+        return 0;
+    }
+
+    static RunConfig Config(string folder, int stages, int replicas, int microbatches, int steps) => new()
+    {
+        Data = [Path.Combine(Records.Root, "src", "Engine", "**", "*.cs")],
+        Stages = stages,
+        Replicas = replicas,
+        Steps = steps,
+        Sequence = 256,
+        MicrobatchSize = 4,
+        Microbatches = microbatches,
+        Boundary = BoundaryKind.Anchored,
+        CheckpointEvery = 0,
+        Out = Path.Combine(folder, Guid.NewGuid().ToString("N")[..8]),
+    };
+
+    static void Efficiency()
+    {
+        List<double> near = [], far = [], nearBusy = [], farBusy = [];
+        string folder = Directory.CreateTempSubdirectory("orion-bench-").FullName;
+        for (int round = 0; round < 2; round++)
+        {
+            Swarm(Config(folder, 4, 2, 96, 4), null, near, nearBusy);
+            Swarm(Config(folder, 4, 2, 96, 4), LinkProfile.Named["orion"].Profile, far, farBusy);
+        }
+
+        Directory.Delete(folder, recursive: true);
+        Write("swarm.efficiency", "4 stages x 2 replicas, tiny, 96 microbatches of 4 x 256 tokens, anchored, bf16", "loopback", near, nearBusy, "orion", far, farBusy);
+    }
+
+    static void Cut()
+    {
+        List<double> one = [], cut = [], cutBusy = [];
+        string folder = Directory.CreateTempSubdirectory("orion-bench-").FullName;
+        for (int round = 0; round < 2; round++)
+        {
+            One(Config(folder, 1, 1, 32, 4), one);
+            Swarm(Config(folder, 4, 1, 32, 4), null, cut, cutBusy);
+        }
+
+        Directory.Delete(folder, recursive: true);
+        Write("swarm.cut", "1 process against 4 stages x 1, tiny, 32 microbatches of 4 x 256 tokens", "oneProcess", one, [], "fourStages", cut, cutBusy);
+    }
+
+    static void Swarm(RunConfig config, LinkProfile? links, List<double> seconds, List<double> busy)
+    {
+        using LocalSwarm swarm = new(ResolvedRun.From(config), resumeFrom: null, TextWriter.Null, links: links);
+        double compute = 0;
+        using PlainTrainingView view = new(TextWriter.Null, TimeProvider.System);
+        swarm.Train(view, step => Take(step.Step, step.Seconds), CancellationToken.None);
+
+        // the first step waits for the peers to start; the last step's figures end the count
+        void Take(int step, double lasted)
+        {
+            double now = swarm.Orchestrator.Figures.Values.Sum(figures => figures.BusySeconds);
+            if (step > 1)
+            {
+                seconds.Add(lasted);
+                busy.Add((now - compute) / lasted / Environment.ProcessorCount);
+            }
+
+            compute = now;
+        }
+    }
+
+    static void One(RunConfig config, List<double> seconds)
+    {
+        using TrainingRun training = new(ResolvedRun.From(config), null, TimeProvider.System, TextWriter.Null);
+        using StepTimes view = new(seconds);
+        training.Train(view, CancellationToken.None);
+    }
+
+    sealed class StepTimes(List<double> seconds) : ITrainingView
+    {
+        long _at;
+
+        public void Step(StepView step)
+        {
+            if (step.Step > 1)
+            {
+                seconds.Add(TimeProvider.System.GetElapsedTime(_at).TotalSeconds);
+            }
+
+            _at = TimeProvider.System.GetTimestamp();
+        }
+
+        public void Note(string text)
+        {
+        }
+
+        public void Dispose()
+        {
+        }
+    }
+
+    static void Write(string scenario, string shape, string firstName, List<double> first, List<double> firstBusy, string secondName, List<double> second, List<double> secondBusy)
+    {
+        double ratio = Clock.Median([.. first]) / Clock.Median([.. second]);
+        Console.WriteLine($"{scenario}: {firstName} {Clock.Median([.. first]):F2} s a step, {secondName} {Clock.Median([.. second]):F2} s, ratio {ratio:F3}; compute threads busy, over the cores: {Mean(firstBusy)} and {Mean(secondBusy)}");
+        Records.Append(File, new JsonObject
+        {
+            ["device"] = $"{Environment.ProcessorCount} cores",
+            ["scenario"] = scenario,
+            ["shape"] = shape,
+            [$"{firstName}StepMsSamples"] = Records.Milliseconds([.. first]),
+            [$"{secondName}StepMsSamples"] = Records.Milliseconds([.. second]),
+            ["ratio"] = Math.Round(ratio, 3),
+        });
+    }
+
+    static string Mean(List<double> shares) => shares.Count == 0 ? "not measured" : shares.Average().ToString("F2", System.Globalization.CultureInfo.InvariantCulture);
+}
