@@ -168,9 +168,18 @@ public sealed class PeerLink : ITransportUser, ISessionHost
         }
     }
 
-    /// <summary>Answers a request.</summary>
+    /// <summary>Says something of at most 64 KiB that needs no answer: a request under number 0, which nobody responds to. It
+    /// arrives in order, once, or the link closes. The link keeps the array.</summary>
+    public void Tell(byte[] body)
+    {
+        CheckBody(body.Length);
+        Post(new Command { Kind = CommandKind.Request, Id = 0, Body = body });
+    }
+
+    /// <summary>Answers a request; what was told needs no answer and gets none.</summary>
     public void Respond(ulong id, ushort status, ReadOnlySpan<byte> body)
     {
+        if (id == 0) return;
         CheckBody(body.Length);
         Post(new Command { Kind = CommandKind.Respond, Id = id, Status = status, Body = body.ToArray() });
     }

@@ -90,7 +90,7 @@ static class ControlCodec
         wire[3] = (byte)message.Verdict;
         wire[4] = (byte)message.Reason;
         Span<byte> rest = wire.AsSpan(8);
-        int[] numbers = [message.Work.Epoch, message.Work.Step, message.Work.Microbatch, message.Work.Stage, message.Work.Attempt, message.Queued, message.FreeSlots];
+        ReadOnlySpan<int> numbers = [message.Work.Epoch, message.Work.Step, message.Work.Microbatch, message.Work.Stage, message.Work.Attempt, message.Queued, message.FreeSlots];
         for (int i = 0; i < numbers.Length; i++)
         {
             BinaryPrimitives.WriteInt32LittleEndian(rest[(4 * i)..], numbers[i]);

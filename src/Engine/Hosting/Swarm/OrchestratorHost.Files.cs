@@ -25,7 +25,7 @@ sealed partial class OrchestratorHost
         {
             foreach (byte[] piece in _tokens.Pieces(grant.Step, microbatch))
             {
-                _ = link.TellAsync(piece);
+                link.Tell(piece);
             }
         }
     }

@@ -272,7 +272,7 @@ sealed partial class OrchestratorHost : IDisposable
         JsonObject? beside = message is OrchestratorMessage.Placed or OrchestratorMessage.Welcome
             ? new JsonObject(_addresses.Select(entry => KeyValuePair.Create(entry.Key.ToString(), (JsonNode?)entry.Value)))
             : null;
-        _ = link.TellAsync(ControlCodec.Encode(ControlTag.FromOrchestrator, message, beside));
+        link.Tell(ControlCodec.Encode(ControlTag.FromOrchestrator, message, beside));
     }
 
     void Received(PeerId peer, byte[] body)

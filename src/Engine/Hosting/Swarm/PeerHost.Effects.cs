@@ -89,7 +89,7 @@ sealed partial class PeerHost
         WorkMessage message = effect.Message;
         if (message.Kind is not (WorkKind.Forward or WorkKind.Gradient))
         {
-            _ = link.TellAsync(ControlCodec.Encode(message));
+            link.Tell(ControlCodec.Encode(message));
             return;
         }
 

@@ -1,5 +1,6 @@
 // What a link tells, on the transport's thread: checked, and posted to the loop.
 using System.Text;
+using OrionNative.Engine.Control;
 using OrionNative.Engine.Run;
 using OrionNative.Net.Framing;
 
@@ -42,8 +43,15 @@ sealed partial class PeerHost
 
         public void Requested(PeerLink link, ulong id, ReadOnlySpan<byte> body)
         {
+            ControlTag tag = body.Length > 0 ? (ControlTag)body[0] : 0;
+            if (!isOrchestrator && tag == ControlTag.Work && body.Length == ControlCodec.WorkBytes)
+            {
+                WorkMessage message = ControlCodec.DecodeWork(body);
+                host.Post(() => host.Step(core => core.Schedule.HandleMessage(_peer, message, Now, host._effects)));
+                return;
+            }
+
             byte[] copy = body.ToArray();
-            ControlTag tag = copy.Length > 0 ? (ControlTag)copy[0] : 0;
             if (isOrchestrator && tag == ControlTag.FromOrchestrator)
             {
                 link.Respond(id, 0, []);
@@ -54,12 +62,6 @@ sealed partial class PeerHost
                 link.Respond(id, 0, []);
                 (TokenPiece piece, byte[] ids) = TokenFeed.Decode(copy);
                 host.Post(() => host._work?.TakeIds(piece, ids));
-            }
-            else if (!isOrchestrator && tag == ControlTag.Work && copy.Length == ControlCodec.WorkBytes)
-            {
-                link.Respond(id, 0, []);
-                var message = ControlCodec.DecodeWork(copy);
-                host.Post(() => host.Step(core => core.Schedule.HandleMessage(_peer, message, Now, host._effects)));
             }
             else if (!isOrchestrator && tag == ControlTag.StateAsked && copy.Length == 9)
             {

@@ -320,7 +320,7 @@ sealed partial class PeerHost : IDisposable
     {
         if (_orchestratorIsOpen && _toOrchestrator is { } link)
         {
-            _ = link.TellAsync(ControlCodec.Encode(ControlTag.FromPeer, message, beside));
+            link.Tell(ControlCodec.Encode(ControlTag.FromPeer, message, beside));
         }
     }
 
