@@ -16,6 +16,7 @@ static class NetRecord
             ["date"] = DateTimeOffset.UtcNow.ToString("yyyy-MM-ddTHH:mm:ssZ"),
             ["commit"] = root is null ? "" : Records.Commit(root),
             ["device"] = $"{Cpu()}, {Environment.ProcessorCount} cores, {RuntimeInformation.OSDescription}, .NET {Environment.Version}",
+            ["loadAverage"] = double.Parse(File.ReadAllText("/proc/loadavg").Split(' ')[0], System.Globalization.CultureInfo.InvariantCulture),
             ["scenario"] = scenario,
             ["shape"] = shape,
             ["command"] = $"./orion perf {string.Join(' ', Environment.GetCommandLineArgs()[1..])}",
