@@ -20,7 +20,8 @@ sealed class SwarmChecks(FakeModel model, SwarmOptions options)
 
     public int CommittedStep { get; private set; }
 
-    public int MessagesBetweenTwo => 40 + 8 * options.Microbatches;
+    /// <summary>Signs of life of the longest silence (14 s, four a second, and those of steps) wait for its end together.</summary>
+    public int MessagesBetweenTwo => 70 + 8 * options.Microbatches;
 
     public void Persisted(DurableRecord record)
     {
