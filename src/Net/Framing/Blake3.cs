@@ -2,7 +2,7 @@
 // A tree: chunks of 1024 bytes, each chained through blocks of 64; parents join pairs, the left subtree being the largest
 // power of two chunks. Source: the BLAKE3 paper, sections 2.1 to 2.6; the functions keep its names.
 // Sixteen chunks are hashed at once, one per lane of a 512-bit vector, while the bytes are still in cache: one core does
-// nearly twice the rate of SHA-256 with its instructions (decision 0021). The total length is known beforehand,
+// twice the rate of SHA-256 with its instructions (decision 0021). The total length is known beforehand,
 // so nothing is buffered. Invariant: 64 KiB groups join the tree only if more bytes follow, so no parent is ever the root.
 using System.Numerics;
 using System.Runtime.CompilerServices;
@@ -71,11 +71,15 @@ sealed unsafe class Blake3
             for (int i = 0; i < Blake3Lanes.Count; i++) Push(values + (i * DigestBytes), chunk + (ulong)i + 1);
             _hashed += Blake3Lanes.Count * ChunkBytes;
         }
-        while (_total - _hashed > ChunkBytes)
+        if (_total - _hashed > ChunkBytes)
         {
-            Chunk(_data + _hashed, ChunkBytes, _hashed / ChunkBytes, 0, last);
-            _hashed += ChunkBytes;
-            Push((byte*)last, _hashed / ChunkBytes);
+            // the lanes read sixteen chunks, so what there is goes where sixteen may be read; the others' values are dropped
+            byte* tail = stackalloc byte[Blake3Lanes.Count * ChunkBytes];
+            ulong chunk = _hashed / ChunkBytes, whole = (_total - _hashed - 1) / ChunkBytes;
+            Buffer.MemoryCopy(_data + _hashed, tail, Blake3Lanes.Count * ChunkBytes, whole * ChunkBytes);
+            Blake3Lanes.Chunks(tail, chunk, values);
+            for (ulong i = 0; i < whole; i++) Push(values + (i * DigestBytes), chunk + i + 1);
+            _hashed += whole * ChunkBytes;
         }
         Chunk(_data + _hashed, (int)(_total - _hashed), _hashed / ChunkBytes, _depth == 0 ? Root : 0, last);
         uint* block = stackalloc uint[16];
@@ -105,12 +109,12 @@ sealed unsafe class Blake3
 
     void Pop(byte* value) => _stack.AsSpan(--_depth * DigestBytes, DigestBytes).CopyTo(new Span<byte>(value, DigestBytes));
 
+    // In place, `count` a power of two. The lanes join sixteen pairs or none: the unused ones hash what lies behind, which a
+    // group always owns, and cost less than two compressions one by one.
     static void Parents(byte* values, int count)
     {
-        int i = 0;
-        for (; i + (2 * Blake3Lanes.Count) <= count; i += 2 * Blake3Lanes.Count)
+        for (int i = 0; i < count; i += 2 * Blake3Lanes.Count)
             Blake3Lanes.Parents(values + (i * DigestBytes), values + (i / 2 * DigestBytes), Parent);
-        for (; i < count; i += 2) Join(values + (i * DigestBytes), (uint*)(values + (i / 2 * DigestBytes)), 0);
     }
 
     static void Join(byte* block, uint* value, uint root)
