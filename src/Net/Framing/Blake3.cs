@@ -2,7 +2,7 @@
 // A tree: chunks of 1024 bytes, each chained through blocks of 64; parents join pairs, the left subtree being the largest
 // power of two chunks. Source: the BLAKE3 paper, sections 2.1 to 2.6; the functions keep its names.
 // Sixteen chunks are hashed at once, one per lane of a 512-bit vector, while the bytes are still in cache: one core does
-// twice the rate of SHA-256 with its instructions (decision 0021). The total length is known beforehand,
+// two to three times the rate of SHA-256 with its instructions (decision 0021). The total length is known beforehand,
 // so nothing is buffered. Invariant: 64 KiB groups join the tree only if more bytes follow, so no parent is ever the root.
 using System.Numerics;
 using System.Runtime.CompilerServices;
