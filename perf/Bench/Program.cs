@@ -13,6 +13,7 @@ Suite[] suites =
     new("swarm", "what emulated links and the cut into stages cost; or one of efficiency, cut", SwarmSuite.Run),
     new("tokenizer", "BPE: training 4096 ids on the given texts, and encoding them", TokenizerSuite.Run),
     new("start", "process start to first training step of tiny, and memory against its plan", StartSuite.Run),
+    new("boundaries", "validation loss with codes of each kind between stages, beside controls (hours)", BoundariesSuite.Run),
     new("net-digest", "BLAKE3 beside SHA-256, one core", _ => NetDigest.Run()),
     new("net-loopback", "8 MiB one way, 2.2 MiB there and back: both links beside raw TCP and SslStream", _ => NetLoopback.Run()),
     new("net-wan", "QUIC at 856 Mbit/s, 60 ms with 0 / 0.1 / 1 % loss; or the percentages and profiles given", NetWan.RunGoodput),
