@@ -21,13 +21,24 @@ static class BoundariesSuite
 
     static readonly ModelConfig _plain = new()
     {
-        Width = 256, Layers = 8, QueryHeads = 4, KeyValueHeads = 4, HeadWidth = 64, FeedForward = 704, Context = 128,
+        Width = 256,
+        Layers = 8,
+        QueryHeads = 4,
+        KeyValueHeads = 4,
+        HeadWidth = 64,
+        FeedForward = 704,
+        Context = 128,
         Boundaries = ModelConfig.EvenBoundaries(8, Stages),
     };
 
     static readonly RunConfig _run = new()
     {
-        MicrobatchSize = 8, Sequence = 128, Steps = Steps, LearningRate = 2e-3, Warmup = 40, Threads = 1,
+        MicrobatchSize = 8,
+        Sequence = 128,
+        Steps = Steps,
+        LearningRate = 2e-3,
+        Warmup = 40,
+        Threads = 1,
     };
 
     /// <summary>One design. Ratio is (2 bytes * width) over the bytes of a token's code, ids not counted.</summary>
