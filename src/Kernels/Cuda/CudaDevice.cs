@@ -38,6 +38,9 @@ sealed class CudaDevice : IDevice
     public long MemoryBytes => _context.MemoryInfo().TotalBytes;
 
     /// <inheritdoc/>
+    public long WorkspaceBytes => _ops.WorkspaceBytes;
+
+    /// <inheritdoc/>
     public IOps Ops => _ops;
 
     /// <inheritdoc/>

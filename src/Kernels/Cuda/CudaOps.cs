@@ -27,6 +27,8 @@ sealed partial class CudaOps : IOps, IDisposable
         _compiler = new CudaRuntimeCompiler(context.Libraries.Nvrtc, CubinCache.Default());
     }
 
+    public long WorkspaceBytes => (_workspace?.Bytes ?? 0) + _heldWorkspaces.Sum(held => held.Bytes);
+
     /// <summary>A kernel of an embedded source; modules are compiled or found on disk when first asked for.</summary>
     CudaKernel Kernel(string source, string name)
     {

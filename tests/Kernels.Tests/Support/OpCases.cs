@@ -108,7 +108,31 @@ static class OpCases
                 (Tensor code, Tensor wire) = (Random(b, 100, 67), b.Put(b.Normal(100 * 69), ElementType.BFloat16, 100, 69, 0));
                 return (() => b.Ops.CodeUnpack(wire.Address, WireFormat.BFloat16, code), [code]);
             },
+            ["TopKPack"] = b =>
+            {
+                (Tensor x, Tensor error, Tensor wire) = (RandomSingle(b, 1, 20011), RandomSingle(b, 1, 20011), Packed(b, 20011));
+                return (() => b.Ops.TopKPack(x, error, 0.9f, Kept, wire.Address), [error, wire]);
+            },
+            ["TopKAdd"] = b =>
+            {
+                (Tensor x, Tensor error, Tensor wire) = (RandomSingle(b, 1, 20011), RandomSingle(b, 1, 20011), Packed(b, 20011));
+                b.Ops.TopKPack(x, error, 0.9f, Kept, wire.Address);
+                return (() => b.Ops.TopKAdd(wire.Address, Kept, 0.5f, x), [x]);
+            },
+            ["HashWeights"] = b =>
+            {
+                (Tensor weight, Tensor hash) = (RandomSingle(b, 3, 20011), b.Put([0], ElementType.Float64, 1, 1, 0));
+                return (() => b.Ops.HashWeights(weight, default, 5, hash.Address), [hash]);
+            },
         };
+
+    const int Kept = 64;
+
+    static Tensor Packed(Workbench bench, int count)
+    {
+        int pairs = (int)TopKWire.Bytes(count, Kept) / 2;
+        return bench.Put(new double[pairs], ElementType.BFloat16, 1, pairs, 0);
+    }
 
     static Tensor Random(Workbench bench, int rows, int columns) => bench.Compute(bench.Normal(rows * columns), rows, columns);
 

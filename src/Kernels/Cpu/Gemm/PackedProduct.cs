@@ -34,10 +34,17 @@ sealed unsafe class PackedProduct : IDisposable
     {
         _team = team;
         _tiles = new MicrokernelSet(path);
-        _packedA = (float*)CpuMemory.Allocate(DivideUp(RowsAtOnce, _tiles.Rows) * PanelStride(BlockK, _tiles.Rows) * sizeof(float));
-        _packedB = (float*)CpuMemory.Allocate(Math.Max(team.Count, DivideUp(ColumnsAtOnce, _tiles.Columns)) * PanelStride(BlockK, _tiles.Columns) * sizeof(float));
-        _edges = (float*)CpuMemory.Allocate(team.Count * EdgeFloats * sizeof(float));
+        long bytesA = DivideUp(RowsAtOnce, _tiles.Rows) * PanelStride(BlockK, _tiles.Rows) * sizeof(float);
+        long bytesB = Math.Max(team.Count, DivideUp(ColumnsAtOnce, _tiles.Columns)) * PanelStride(BlockK, _tiles.Columns) * sizeof(float);
+        long edgeBytes = team.Count * EdgeFloats * sizeof(float);
+        _packedA = (float*)CpuMemory.Allocate(bytesA);
+        _packedB = (float*)CpuMemory.Allocate(bytesB);
+        _edges = (float*)CpuMemory.Allocate(edgeBytes);
+        Bytes = bytesA + bytesB + edgeBytes;
     }
+
+    /// <summary>Memory of the packed panels and of the tiles at edges.</summary>
+    public long Bytes { get; }
 
     int EdgeFloats => _tiles.Rows * _tiles.Columns;
 
