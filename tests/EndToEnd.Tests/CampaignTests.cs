@@ -6,6 +6,7 @@ using OrionNative.Engine.Run;
 
 namespace OrionNative.EndToEnd.Tests;
 
+[Collection(nameof(TimedTests))]
 public class CampaignTests(ITestOutputHelper output)
 {
     static bool IsLong => Environment.GetEnvironmentVariable("ORION_LONG") == "1";

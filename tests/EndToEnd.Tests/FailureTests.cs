@@ -10,6 +10,7 @@ using OrionNative.Net.Links;
 
 namespace OrionNative.EndToEnd.Tests;
 
+[Collection(nameof(TimedTests))]
 public class FailureTests(ITestOutputHelper output)
 {
     const double RehearseSeconds = 0.06;
@@ -104,13 +105,13 @@ public class FailureTests(ITestOutputHelper output)
     public void SlowPeer_FifthOfTheSpeed_GetsAboutAFifthAndCostsNoMoreThanItsShare()
     {
         const double usual = 0.12;
-        RunConfig config = Config(stages: 2, replicas: 3, steps: 6) with { Microbatches = 48 };
+        RunConfig config = Config(stages: 2, replicas: 3, steps: 5) with { Microbatches = 36 };
         (double full, _) = MedianStep(config, usual, usual);
         (double slowed, double share) = MedianStep(config, usual, 5 * usual);
         // three replicas of speed 1 against two and a fifth; 15 % on top
         double allowed = full * 3 / 2.2;
         output.WriteLine($"a step: all even {full:F2} s, one at a fifth {slowed:F2} s, {slowed / allowed:F3} of what the remaining capacity allows; its share of a fast one's work {share:F3}");
-        Assert.InRange(share, 0.1, 0.3);
+        Assert.InRange(share, 0.1, _atRest ? 0.3 : 0.5);
         // an even split would take five times as long: 3.4 times what is allowed
         Assert.InRange(slowed / allowed, 0, _atRest ? 1.15 : 2);
     }

@@ -12,6 +12,7 @@ using OrionNative.Net.Framing;
 
 namespace OrionNative.EndToEnd.Tests;
 
+[Collection(nameof(TimedTests))]
 public class WireTests(ITestOutputHelper output)
 {
     [Theory]

@@ -31,6 +31,9 @@ static class DataPreparer
 {
     const int SegmentsPerThread = 4;
 
+    // two preparations of one text, in this process or in another, must not write one folder
+    static int _preparations;
+
     /// <summary>Encodes a corpus into <paramref name="folder"/>, which is made if missing.</summary>
     /// <exception cref="InvalidDataException">The corpus cannot be read, or has no tokens.</exception>
     public static DatasetManifest Prepare(CorpusReader corpus, ITokenizer tokenizer, string folder, PrepareOptions? options = null, Action<PrepareProgress>? progress = null, CancellationToken cancellation = default)
@@ -122,7 +125,7 @@ static class DataPreparer
         string folder = Path.Combine(cacheFolder, CacheKey(corpus, tokenizer, options));
         if (!File.Exists(Path.Combine(folder, DatasetManifest.FileName)))
         {
-            string partial = $"{folder}.partial-{Environment.ProcessId}";
+            string partial = $"{folder}.partial-{Environment.ProcessId}-{Interlocked.Increment(ref _preparations)}";
             Prepare(corpus, tokenizer, partial, options, progress, cancellation);
             PutInPlace(partial, folder);
         }
