@@ -47,12 +47,12 @@ static class BoundariesSuite
     static readonly Arm[] _arms =
     [
         new("none", BoundaryKind.None, WireFormat.Float32),
-        new("anchored 64x", BoundaryKind.Anchored),
-        new("resbm 64x", BoundaryKind.Resbm),
+        new("anchored", BoundaryKind.Anchored),
+        new("resbm", BoundaryKind.Resbm),
         new("none, parameters matched", BoundaryKind.None, WireFormat.Float32, Matched: true),
-        new("anchored 128x", BoundaryKind.Anchored, WireFormat.Int8),
-        new("resbm 128x", BoundaryKind.Resbm, WireFormat.Int8),
-        new("anchored rank 32, 64x", BoundaryKind.Anchored, Rank: FactorRank),
+        new("anchored, int8", BoundaryKind.Anchored, WireFormat.Int8),
+        new("resbm, int8", BoundaryKind.Resbm, WireFormat.Int8),
+        new("anchored rank 32", BoundaryKind.Anchored, Rank: FactorRank),
     ];
 
     /// <summary>Arguments: training text, validation text, number of seeds, then the only optimizer to run.</summary>
