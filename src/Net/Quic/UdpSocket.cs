@@ -95,17 +95,7 @@ sealed unsafe class UdpSocket : IDisposable
     public bool Receive(out byte* data, out int bytes, out int segment)
     {
         data = _receiveBuffer;
-        _vector->iov_base = _receiveBuffer;
-        _vector->iov_len = ReceiveBytes;
-        *_message = new Libc.msghdr
-        {
-            msg_name = _peer->Data,
-            msg_namelen = SocketAddress.BytesMax,
-            msg_iov = _vector,
-            msg_iovlen = 1,
-            msg_control = _control,
-            msg_controllen = ControlBytes,
-        };
+        OpenEnvelope();
         bytes = (int)Libc.recvmsg(_fd, _message, Libc.MSG_DONTWAIT);
         segment = bytes;
         if (bytes < 0)
@@ -119,6 +109,22 @@ sealed unsafe class UdpSocket : IDisposable
         return true;
     }
 
+    // the kernel writes into all of it, so every read starts from a fresh one
+    void OpenEnvelope()
+    {
+        _vector->iov_base = _receiveBuffer;
+        _vector->iov_len = ReceiveBytes;
+        *_message = new Libc.msghdr
+        {
+            msg_name = _peer->Data,
+            msg_namelen = SocketAddress.BytesMax,
+            msg_iov = _vector,
+            msg_iovlen = 1,
+            msg_control = _control,
+            msg_controllen = ControlBytes,
+        };
+    }
+
     /// <summary>The next address whose host says that nobody holds the port; false when no more errors wait. Others (no route,
     /// too long) are losses like any other and are passed over.</summary>
     public bool TryReadRefusal(out SocketAddress peer)
@@ -126,17 +132,7 @@ sealed unsafe class UdpSocket : IDisposable
         peer = default;
         while (true)
         {
-            _vector->iov_base = _receiveBuffer;
-            _vector->iov_len = ReceiveBytes;
-            *_message = new Libc.msghdr
-            {
-                msg_name = _peer->Data,
-                msg_namelen = SocketAddress.BytesMax,
-                msg_iov = _vector,
-                msg_iovlen = 1,
-                msg_control = _control,
-                msg_controllen = ControlBytes,
-            };
+            OpenEnvelope();
             if (Libc.recvmsg(_fd, _message, Libc.MSG_DONTWAIT | Libc.MSG_ERRQUEUE) < 0)
             {
                 HasErrors = false;
