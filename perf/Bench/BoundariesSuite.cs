@@ -17,7 +17,7 @@ namespace OrionNative.Bench;
 static class BoundariesSuite
 {
     const string RecordFile = "boundaries.jsonl";
-    const int Stages = 4, Steps = 400, EvaluateEvery = 200, CodeWidth = 4, FactorRank = 32, ValidationWindows = 512;
+    const int Stages = 4, Steps = 400, EvaluateEvery = 200, CodeWidth = 4, MainArms = 5, FactorRank = 32, ValidationWindows = 512;
 
     static readonly ModelConfig _plain = new()
     {
@@ -51,41 +51,39 @@ static class BoundariesSuite
         new("resbm", BoundaryKind.Resbm),
         new("none, parameters matched", BoundaryKind.None, WireFormat.Float32, Matched: true),
         new("anchored, int8", BoundaryKind.Anchored, WireFormat.Int8),
+        // The rest comes after every seed of the five above.
         new("resbm, int8", BoundaryKind.Resbm, WireFormat.Int8),
         new("anchored rank 32", BoundaryKind.Anchored, Rank: FactorRank),
     ];
 
-    /// <summary>Arguments: training text, validation text, number of seeds, then the only optimizer to run.</summary>
+    /// <summary>Arguments: training text, validation text, number of seeds, then the only optimizer and the only vocabulary to run.</summary>
     public static int Run(string[] arguments)
     {
         if (arguments.Length < 2)
         {
-            Console.Error.WriteLine("boundaries TRAIN.txt VALID.txt [SEEDS] [AdamW|Muon]: name a text to train on and one to validate on");
+            Console.Error.WriteLine("boundaries TRAIN.txt VALID.txt [SEEDS] [AdamW|Muon] [256|4096]: name a text to train on and one to validate on");
             return 2;
         }
 
         int seeds = arguments.Length > 2 ? int.Parse(arguments[2], CultureInfo.InvariantCulture) : 1;
         OptimizerKind[] optimizers = arguments.Length > 3 ? [Enum.Parse<OptimizerKind>(arguments[3])] : [OptimizerKind.AdamW, OptimizerKind.Muon];
-        HashSet<string> done = [.. Recorded()];
-        for (int seed = 1; seed <= seeds; seed++)
+        int[] vocabularies = arguments.Length > 4 ? [int.Parse(arguments[4], CultureInfo.InvariantCulture)] : [256, 4096];
+        foreach (Arm[] group in (Arm[][])[_arms[..MainArms], _arms[MainArms..]])
         {
-            foreach (OptimizerKind optimizer in optimizers)
+            foreach ((int seed, OptimizerKind optimizer, int vocabulary, Arm arm) in Cells(seeds, optimizers, vocabularies, group))
             {
-                foreach (int vocabulary in (int[])[256, 4096])
+                if (!Recorded().Contains(Key(vocabulary, optimizer.ToString(), seed, arm.Name)))
                 {
-                    foreach (Arm arm in _arms)
-                    {
-                        if (done.Add(Key(vocabulary, optimizer.ToString(), seed, arm.Name)))
-                        {
-                            Train(arguments[0], arguments[1], vocabulary, optimizer, seed, arm);
-                        }
-                    }
+                    Train(arguments[0], arguments[1], vocabulary, optimizer, seed, arm);
                 }
             }
         }
 
         return 0;
     }
+
+    static IEnumerable<(int Seed, OptimizerKind Optimizer, int Vocabulary, Arm Arm)> Cells(int seeds, OptimizerKind[] optimizers, int[] vocabularies, Arm[] arms) =>
+        from seed in Enumerable.Range(1, seeds) from optimizer in optimizers from vocabulary in vocabularies from arm in arms select (seed, optimizer, vocabulary, arm);
 
     static string Key(int vocabulary, string optimizer, long seed, string arm) => $"{vocabulary}/{optimizer}/{seed}/{arm}";
 
