@@ -71,8 +71,10 @@ public sealed class PeerLink : ITransportUser, ISessionHost
         public ulong Id;
         public Outgoing? Message;
         public Slot? Slot;
-        public byte[]? Body;
+        public int BodyStart, BodyBytes; // in the bytes of the inbox
     }
+
+    const int BodiesBytes = 4096;
 
     static readonly TimeSpan _tickEvery = TimeSpan.FromMilliseconds(100);
 
@@ -85,7 +87,8 @@ public sealed class PeerLink : ITransportUser, ISessionHost
     readonly Action<Outgoing> _recycle;
     readonly GoodputEstimate _goodput = new();
     Command[] _inbox = new Command[64], _draining = new Command[64];
-    int _inboxCount;
+    byte[] _inboxBodies = new byte[BodiesBytes], _drainingBodies = new byte[BodiesBytes];
+    int _inboxCount, _inboxBodyBytes;
     bool _closed, _tickWaits;
     ulong _lastRequest;
     long _nextPing;
@@ -159,7 +162,7 @@ public sealed class PeerLink : ITransportUser, ISessionHost
         _requests[id] = response;
         try
         {
-            if (!Post(new Command { Kind = CommandKind.Request, Id = id, Body = body.ToArray() })) throw Gone();
+            if (!Post(new Command { Kind = CommandKind.Request, Id = id }, body.Span)) throw Gone();
             return await response.Task.WaitAsync(timeout, _options.Time, cancellation).ConfigureAwait(false);
         }
         finally
@@ -169,11 +172,11 @@ public sealed class PeerLink : ITransportUser, ISessionHost
     }
 
     /// <summary>Says something of at most 64 KiB that needs no answer: a request under number 0, which nobody responds to. It
-    /// arrives in order, once, or the link closes. The link keeps the array.</summary>
-    public void Tell(byte[] body)
+    /// arrives in order, once, or the link closes. The body is copied: it may change when this returns.</summary>
+    public void Tell(ReadOnlySpan<byte> body)
     {
         CheckBody(body.Length);
-        Post(new Command { Kind = CommandKind.Request, Id = 0, Body = body });
+        Post(new Command { Kind = CommandKind.Request, Id = 0 }, body);
     }
 
     /// <summary>Answers a request; what was told needs no answer and gets none.</summary>
@@ -181,7 +184,7 @@ public sealed class PeerLink : ITransportUser, ISessionHost
     {
         if (id == 0) return;
         CheckBody(body.Length);
-        Post(new Command { Kind = CommandKind.Respond, Id = id, Status = status, Body = body.ToArray() });
+        Post(new Command { Kind = CommandKind.Respond, Id = id, Status = status }, body);
     }
 
     /// <summary>Ends the connection; the reason goes to the log of this side.</summary>
@@ -259,13 +262,16 @@ public sealed class PeerLink : ITransportUser, ISessionHost
         Post(new Command { Kind = CommandKind.Tick });
     }
 
-    bool Post(in Command command)
+    bool Post(in Command command, ReadOnlySpan<byte> body = default)
     {
         lock (_gate)
         {
             if (_closed) return false;
             if (_inboxCount == _inbox.Length) Array.Resize(ref _inbox, 2 * _inboxCount);
-            _inbox[_inboxCount++] = command;
+            if (_inboxBodyBytes + body.Length > _inboxBodies.Length) Array.Resize(ref _inboxBodies, 2 * (_inboxBodyBytes + body.Length));
+            body.CopyTo(_inboxBodies.AsSpan(_inboxBodyBytes));
+            _inbox[_inboxCount++] = command with { BodyStart = _inboxBodyBytes, BodyBytes = body.Length };
+            _inboxBodyBytes += body.Length;
         }
         Connection?.Wake();
         return true;
@@ -278,6 +284,7 @@ public sealed class PeerLink : ITransportUser, ISessionHost
         {
             if (_inboxCount == 0) return;
             (_inbox, _draining, count, _inboxCount) = (_draining, _inbox, _inboxCount, 0);
+            (_inboxBodies, _drainingBodies, _inboxBodyBytes) = (_drainingBodies, _inboxBodies, 0);
         }
         try
         {
@@ -299,11 +306,13 @@ public sealed class PeerLink : ITransportUser, ISessionHost
             case CommandKind.Cancel: _session.Sender.Cancel(command.Message!.Id, AnswerKind.Cancelled); break;
             case CommandKind.Grant: _session.Receiver.Grant(command.Slot!, command.Lane); break;
             case CommandKind.Answer: _session.Answer(command.Id, command.Answer); break;
-            case CommandKind.Request: _session.Request(command.Id, command.Body); break;
-            case CommandKind.Respond: _session.Respond(command.Id, command.Status, command.Body); break;
+            case CommandKind.Request: _session.Request(command.Id, BodyOf(command)); break;
+            case CommandKind.Respond: _session.Respond(command.Id, command.Status, BodyOf(command)); break;
             case CommandKind.Tick: Tick(); break;
         }
     }
+
+    ReadOnlySpan<byte> BodyOf(in Command command) => _drainingBodies.AsSpan(command.BodyStart, command.BodyBytes);
 
     void Send(Outgoing message)
     {

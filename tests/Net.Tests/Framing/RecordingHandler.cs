@@ -7,6 +7,8 @@ sealed unsafe class RecordingHandler : ILinkHandler
 {
     public List<(MessageHeader Header, byte[] Payload, Slot Slot, ulong Id)> Delivered { get; } = [];
 
+    public List<(ulong Id, byte[] Body)> Requests { get; } = [];
+
     public Func<MessageHeader, Answer> OnAdmit { get; set; } = static _ => Answer.Accepted;
 
     public Func<MessageHeader, Answer> OnDeliver { get; set; } = static _ => Answer.Accepted;
@@ -35,6 +37,7 @@ sealed unsafe class RecordingHandler : ILinkHandler
     public void Requested(PeerLink link, ulong id, ReadOnlySpan<byte> body)
     {
         byte[] reversed = body.ToArray();
+        Requests.Add((id, body.ToArray()));
         Array.Reverse(reversed);
         link.Respond(id, 7, reversed);
     }

@@ -1,4 +1,5 @@
 // In the steady state a message costs no managed allocation on either side: send, frames, delivery, grant, answer, reuse.
+// Nor does something told.
 using OrionNative.Net.Framing;
 
 namespace OrionNative.Net.Tests.Framing;
@@ -24,6 +25,7 @@ public unsafe class SteadyStateTests
         {
             if (i == 500) allocated = GC.GetAllocatedBytesForCurrentThread();
             var header = new MessageHeader { Run = 1, Step = i, Kind = MessageKind.CodeGradient, PayloadBytes = PayloadBytes };
+            b.Tell([1, 2, 3]);
             ValueTask<Answer> task = a.SendAsync(header, source);
             while (Move(a, b) | Move(b, a)) { }
             Assert.True(task.IsCompleted);
