@@ -268,7 +268,7 @@ public class QuicFaultTests
         var server = new QuicTestUser[20];
         var client = new QuicTestUser[server.Length];
         int admitted = 0;
-        using var listener = new QuicEndpoint(pair.ServerIdentity, new QuicOptions { Listen = new IPEndPoint(IPAddress.Loopback, 0), Admit = _ => Admission.Accept(server[admitted++]) });
+        using var listener = new QuicEndpoint(pair.ServerIdentity, new QuicOptions { Listen = new IPEndPoint(IPAddress.Loopback, 0), ConnectionsPerPeer = server.Length, Admit = _ => Admission.Accept(server[admitted++]) });
         for (int i = 0; i < server.Length; i++) (server[i], client[i]) = (new QuicTestUser(), new QuicTestUser());
         foreach (var user in client)
         {

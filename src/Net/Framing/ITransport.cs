@@ -157,6 +157,13 @@ public record TransportOptions
     /// <summary>Connections at once, half-open ones included; more are turned away unanswered.</summary>
     public int ConnectionsMax { get; init; } = 1024;
 
+    /// <summary>Connections that one peer may hold to this endpoint: two, because both sides may have dialled at once or an old
+    /// one may not be known dead yet. The newest beyond that is refused (<see cref="PeerRegistry"/>).</summary>
+    public int ConnectionsPerPeer { get; init; } = 2;
+
+    /// <summary>How often strangers have their sentence in the log.</summary>
+    internal TimeSpan StrangersEvery { get; init; } = TimeSpan.FromSeconds(10);
+
     /// <summary>Receives one sentence per event worth an operator's eye (opened, closed, refused); null is silence.</summary>
     public Action<string>? Log { get; init; }
 }

@@ -33,7 +33,7 @@ sealed unsafe class Receiver(IReceiverHost host, DuplicateWindow window, long no
         public Lane Lane;
         public MessageHeader Header;
         public ulong Id, Filled;
-        public long TouchedNanoseconds;
+        public long BegunNanoseconds;
     }
 
     /// <summary>What is at the front of a lane; partial frames wait here.</summary>
@@ -41,16 +41,22 @@ sealed unsafe class Receiver(IReceiverHost host, DuplicateWindow window, long no
     {
         public readonly byte[] Partial = new byte[DataFrame.Bytes + MessageHeader.Bytes];
         public int Have, Need = DataFrame.Bytes;
+        public long BegunNanoseconds;
         public Entry? Target;
         public ulong Left;
     }
 
     const int EntriesMax = 4096;
 
+    // What a link with a begun message must bring while patience lasts: 26 kbit/s with the usual 20 s.
+    const long LeastBytes = 1 << 16;
+
     readonly List<Entry> _entries = [];
     readonly Stack<Entry> _unused = [];
     readonly Parser[] _parsers = [new(), new(), new(), new()];
     long _now = nowNanoseconds; // as of the last tick
+    long _markedAt = nowNanoseconds, _markedBytes;
+    int _repeats;
 
     public LinkCounters Counters;
 
@@ -80,18 +86,27 @@ sealed unsafe class Receiver(IReceiverHost host, DuplicateWindow window, long no
         }
     }
 
-    /// <summary>Names a peer that began a message and then went silent; null if there is none.</summary>
+    /// <summary>Names a peer that began a message and then brings next to nothing; null if there is none. The whole link counts:
+    /// a message may wait long behind others, but those bring bytes.</summary>
     public string? Stalled(long now, TimeSpan patience)
     {
         _now = now;
+        long brought = Counters.ReceivedPayloadBytes - _markedBytes;
+        if (brought >= LeastBytes) (_markedAt, _markedBytes, brought) = (now, Counters.ReceivedPayloadBytes, 0);
         foreach (Entry entry in _entries)
         {
             if (entry.State is not (EntryState.Arriving or EntryState.Discarding)) continue;
-            if (now - entry.TouchedNanoseconds > patience.Ticks * 100)
-                return $"message {entry.Id} ({entry.Header.Kind}) stopped at {entry.Filled} of {entry.Header.PayloadBytes} bytes for {patience.TotalSeconds} s";
+            if (IsLong(entry.BegunNanoseconds, patience))
+                return $"message {entry.Id} ({entry.Header.Kind}) stopped at {entry.Filled} of {entry.Header.PayloadBytes} bytes; the link brought {brought} bytes in {patience.TotalSeconds} s";
+        }
+        foreach (Parser parser in _parsers)
+        {
+            if (parser.Have > 0 && IsLong(parser.BegunNanoseconds, patience)) return $"a data frame stopped after {parser.Have} bytes for {patience.TotalSeconds} s";
         }
         return null;
     }
+
+    bool IsLong(long begunAt, TimeSpan patience) => _now - Math.Max(begunAt, _markedAt) > patience.Ticks * 100;
 
     /// <summary>The connection is gone: the slots go back to where they came from.</summary>
     public void Release()
@@ -109,6 +124,7 @@ sealed unsafe class Receiver(IReceiverHost host, DuplicateWindow window, long no
     nuint Frame(Parser parser, Lane lane, byte* data, nuint bytes)
     {
         int take = (int)Math.Min((nuint)(parser.Need - parser.Have), bytes);
+        if (parser.Have == 0) parser.BegunNanoseconds = _now;
         new ReadOnlySpan<byte>(data, take).CopyTo(parser.Partial.AsSpan(parser.Have));
         parser.Have += take;
         if (parser.Have < parser.Need) return (nuint)take;
@@ -147,10 +163,10 @@ sealed unsafe class Receiver(IReceiverHost host, DuplicateWindow window, long no
         if (header.PayloadBytes > entry.Slot!.CapacityBytes)
             throw new InvalidDataException($"a payload of {header.PayloadBytes} bytes was begun in a slot of {entry.Slot.CapacityBytes}");
         if (frame.Value == 0) throw new InvalidDataException("message id 0 is not used");
-        (entry.Header, entry.Id, entry.Filled, entry.TouchedNanoseconds) = (header, frame.Value, 0, _now);
+        (entry.Header, entry.Id, entry.Filled, entry.BegunNanoseconds) = (header, frame.Value, 0, _now);
         GrantedCount--;
         entry.Slot.Arrive();
-        Answer answer = window.Contains(header) ? Answer.Duplicate : host.Admit(header);
+        Answer answer = window.Contains(header) ? Repeated(header) : host.Admit(header);
         if (answer.Kind != AnswerKind.Accepted)
         {
             entry.State = EntryState.Discarding;
@@ -196,7 +212,6 @@ sealed unsafe class Receiver(IReceiverHost host, DuplicateWindow window, long no
             entry.Digest.Advance(entry.Filled + take);
         }
         entry.Filled += take;
-        entry.TouchedNanoseconds = _now;
         parser.Left -= take;
         Counters.ReceivedPayloadBytes += (long)take;
         if (entry.Filled < entry.Header.PayloadBytes) return take;
@@ -213,9 +228,10 @@ sealed unsafe class Receiver(IReceiverHost host, DuplicateWindow window, long no
         entry.Digest.Finish(bytes);
         Answer answer;
         if (new Digest(bytes) != entry.Header.Digest) answer = Answer.Refused(Refusal.DigestMismatch);
-        else if (!window.TryAdd(entry.Header)) answer = Answer.Duplicate;
+        else if (!window.TryAdd(entry.Header)) answer = Repeated(entry.Header);
         else
         {
+            _repeats = 0;
             Counters.ReceivedMessages++;
             entry.Slot!.Complete();
             answer = host.Deliver(entry.Header, entry.Slot, entry.Id);
@@ -232,6 +248,10 @@ sealed unsafe class Receiver(IReceiverHost host, DuplicateWindow window, long no
         host.SendAnswer(entry.Id, answer);
         Offer(entry);
     }
+
+    // An honest peer repeats what was under way when a link broke: at most one message a slot.
+    Answer Repeated(in MessageHeader header) => ++_repeats <= EntriesMax ? Answer.Duplicate
+        : throw new InvalidDataException($"{_repeats} messages in a row were repeats, the last a {header.Kind} of step {header.Step}");
 
     void Offer(Entry entry)
     {

@@ -19,8 +19,7 @@ sealed unsafe class Sender
     readonly Dictionary<ulong, Outgoing> _unfinished = new(1024);
     readonly Action<Outgoing> _finished;
     ulong _lastId;
-    long _progressAt = long.MaxValue;
-    bool _progressed;
+    Standstill _standstill;
 
     public Sender(Action<Outgoing> finished)
     {
@@ -103,18 +102,17 @@ sealed unsafe class Sender
 
     public void Acknowledged(Lane lane, nuint bytes)
     {
-        _progressed = true;
+        _standstill.Moved();
         _lanes[(int)lane].Acknowledged(bytes);
     }
 
-    /// <summary>Names a peer that lives and acknowledges nothing, so that slots would stay in flight for ever; null if there
+    /// <summary>Names a peer that lives and lets nothing go or acknowledges nothing, so that slots would stay in flight for ever; null if there
     /// is none. Called a few times a second.</summary>
     public string? Stalled(long now, TimeSpan patience)
     {
         bool waits = false;
-        for (int lane = 1; lane < LaneCount; lane++) waits |= _lanes[lane].HasUnacknowledged;
-        if (!waits || _progressed || _progressAt == long.MaxValue) (_progressAt, _progressed) = (now, false);
-        return now - _progressAt > patience.Ticks * 100 ? $"{_unfinished.Count} messages wait, and nothing of them was acknowledged for {patience.TotalSeconds} s" : null;
+        for (int lane = 1; lane < LaneCount; lane++) waits |= _lanes[lane].HasUnsent || _lanes[lane].HasUnacknowledged;
+        return _standstill.Lasts(waits, now, patience) ? $"{_unfinished.Count} messages wait, and nothing of them was acknowledged for {patience.TotalSeconds} s" : null;
     }
 
     /// <summary>The connection is gone: every message ends, and nothing reads their slots.</summary>

@@ -32,7 +32,9 @@ sealed unsafe class Session : ILaneSource, ILaneSink, IReceiverHost
     readonly LaneQueue _control;
     readonly Dictionary<ulong, MessageHeader> _deferred = new(256);
     readonly byte[] _partial = new byte[ControlFrame.Bytes + ControlFrame.BodyBytesMax];
+    Standstill _standstill;
     int _have;
+    long _now, _begunAt;
     bool _greeted;
 
     public Session(ISessionHost host, UInt128 run, DuplicateWindow window, Func<long> clock)
@@ -40,7 +42,8 @@ sealed unsafe class Session : ILaneSource, ILaneSink, IReceiverHost
         (_host, _run, _window, _clock) = (host, run, window, clock);
         _control = new LaneQueue(ControlRingBytes, static _ => { });
         Sender = new Sender(host.Finished);
-        Receiver = new Receiver(this, window, clock());
+        _now = clock();
+        Receiver = new Receiver(this, window, _now);
         Span<byte> wire = Add(new ControlFrame(ControlFrameType.Hello) { Status = MessageHeader.Version, BodyBytes = 16 });
         System.Buffers.Binary.BinaryPrimitives.WriteUInt128LittleEndian(wire, run);
     }
@@ -65,7 +68,11 @@ sealed unsafe class Session : ILaneSource, ILaneSink, IReceiverHost
 
     public void Acknowledged(Lane lane, nuint bytes)
     {
-        if (lane == Lane.Control) _control.Acknowledged(bytes);
+        if (lane == Lane.Control)
+        {
+            _standstill.Moved();
+            _control.Acknowledged(bytes);
+        }
         else Sender.Acknowledged(lane, bytes);
     }
 
@@ -100,10 +107,16 @@ sealed unsafe class Session : ILaneSource, ILaneSink, IReceiverHost
     /// <summary>The time, for deadlines and patience; the owner calls it a few times a second.</summary>
     public string? Tick(long nowNanoseconds, TimeSpan patience)
     {
-        Sender.Expire(nowNanoseconds);
-        // longer than transports wait for a silent peer: what is cut off here speaks, but does not acknowledge
-        return Receiver.Stalled(nowNanoseconds, patience) ?? Sender.Stalled(nowNanoseconds, 3 * patience);
+        _now = nowNanoseconds;
+        Sender.Expire(_now);
+        if (_have > 0 && _now - _begunAt > patience.Ticks * 100) return $"a control frame stopped after {_have} bytes for {patience.TotalSeconds} s";
+        // longer than transports wait for a silent peer: what is cut off here speaks, but does not read or acknowledge
+        return Receiver.Stalled(_now, patience) ?? Sender.Stalled(_now, 3 * patience) ?? Unread(3 * patience);
     }
+
+    // pings alone would take hours to fill the ring
+    string? Unread(TimeSpan patience) =>
+        _standstill.Lasts(_control.HasUnsent || _control.HasUnacknowledged, _now, patience) ? $"the peer took no control frame for {patience.TotalSeconds} s" : null;
 
     public void Release()
     {
@@ -140,6 +153,7 @@ sealed unsafe class Session : ILaneSource, ILaneSink, IReceiverHost
     void Control(ref byte* data, ref nuint bytes)
     {
         int need = ControlFrame.Bytes;
+        if (_have == 0) _begunAt = _now;
         if (_have >= need) need += (int)ControlFrame.Decode(_partial).BodyBytes;
         int take = (int)Math.Min((nuint)(need - _have), bytes);
         new ReadOnlySpan<byte>(data, take).CopyTo(_partial.AsSpan(_have));

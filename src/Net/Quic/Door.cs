@@ -38,23 +38,26 @@ sealed unsafe class Door(QuicEndpoint endpoint)
     {
         if ((*data & 0x80) == 0)
         {
-            if (MayAnswer() && !IsResetOfOurs(data, bytes)) Reset(data, bytes);
+            bool mayAnswer = MayAnswer();
+            if (mayAnswer && IsResetOfOurs(data, bytes)) return null;
+            endpoint.NoteStranger(StrangerDeed.LeadsNowhere);
+            if (mayAnswer) Reset(data, bytes);
             return null;
         }
         ngtcp2_version_cid version;
         int status = ngtcp2_pkt_decode_version_cid(&version, data, (nuint)bytes, ConnectionIds.Bytes);
         if (status == NGTCP2_ERR_VERSION_NEGOTIATION) NegotiateVersion(&version, bytes);
-        if (status != 0 || endpoint.Options.Admit is null) return null;
         ngtcp2_pkt_hd header;
-        if (ngtcp2_accept(&header, data, (nuint)bytes) != 0 || header.dcid.datalen < ConnectionIds.Bytes) return null;
-        return Admit(&header);
+        if (status == 0 && endpoint.Options.Admit is not null && ngtcp2_accept(&header, data, (nuint)bytes) == 0 && header.dcid.datalen >= ConnectionIds.Bytes) return Admit(&header);
+        endpoint.NoteStranger(StrangerDeed.LeadsNowhere);
+        return null;
     }
 
     QuicConnection? Admit(ngtcp2_pkt_hd* header)
     {
         var options = endpoint.Options;
         int halfOpen = 0, ofSource = 0;
-        ulong source = endpoint.Socket.Peer.Source;
+        UInt128 source = endpoint.Socket.Peer.Source;
         foreach (var connection in endpoint.Connections)
         {
             if (connection.IsDialler || !connection.IsHandshaking) continue;
@@ -65,18 +68,21 @@ sealed unsafe class Door(QuicEndpoint endpoint)
         ngtcp2_cid original = header->dcid;
         if (proved && !Verify(header, &original))
         {
+            endpoint.NoteStranger(StrangerDeed.LeadsNowhere);
             RefuseToken(header);
             return null;
         }
         NoteLoad(halfOpen >= options.RetryAboveHalfOpen, halfOpen);
         if (!proved && halfOpen >= options.RetryAboveHalfOpen)
         {
+            endpoint.NoteStranger(StrangerDeed.Unproved);
             Retry(header);
             return null;
         }
         bool full = halfOpen >= options.HalfOpenMax || endpoint.ConnectionCount >= options.ConnectionsMax;
-        if (full || (proved && ofSource >= options.HalfOpenPerSourceMax)) return null;
-        return Accept(header, &original, proved);
+        if (!full && !(proved && ofSource >= options.HalfOpenPerSourceMax)) return Accept(header, &original, proved);
+        endpoint.NoteStranger(StrangerDeed.TurnedAway);
+        return null;
     }
 
     void NoteLoad(bool retrying, int halfOpen)

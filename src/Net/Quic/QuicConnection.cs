@@ -28,7 +28,7 @@ sealed unsafe partial class QuicConnection : ITransportConnection
     ulong _failureCode;
     int _status;
     string? _closeRequest;
-    bool _isOpen, _statelessReset;
+    bool _isOpen, _isEntered, _statelessReset;
     ulong _refusedAt;
     SocketAddress _remote;
     IPEndPoint _remoteAddress;
@@ -64,7 +64,9 @@ sealed unsafe partial class QuicConnection : ITransportConnection
     public bool IsHandshaking => !_isOpen;
 
     /// <summary>The dialler's address as limits per source count it.</summary>
-    public ulong Source => _remote.Source;
+    public UInt128 Source => _remote.Source;
+
+    public SocketAddress Remote => _remote;
 
     public bool IsAt(in SocketAddress peer) => _remote.SameAs(peer);
 
@@ -209,6 +211,8 @@ sealed unsafe partial class QuicConnection : ITransportConnection
         RemoteNodeId = id;
         if (!IsDialler)
         {
+            if (!_endpoint.Peers.TryEnter(this, out refusal)) return Refuse(refusal!);
+            _isEntered = true;
             var admission = _endpoint.Options.Admit?.Invoke(this) ?? Admission.Refuse("this endpoint accepts nobody");
             if (admission.User is null) return Refuse(admission.Refusal ?? "no reason given");
             _user = admission.User;
@@ -302,9 +306,17 @@ sealed unsafe partial class QuicConnection : ITransportConnection
         NativeMemory.Free(_reference);
         _self.Free();
         _isOpen = false;
-        // A stranger that never finished its handshake is not worth a line: there may be thousands of them.
-        if (_user is not null || reason.Kind == CloseKind.Refused) _endpoint.Log($"{this} closed: {reason.Text} [{reason.Kind}]");
+        if (_isEntered) _endpoint.Peers.Leave(this);
+        // A line for each stranger could be thousands of lines; most are only counted.
+        if (_user is not null || TellsStranger(reason)) _endpoint.Log($"{this} closed: {reason.Text} [{reason.Kind}]");
         _user?.Closed(this, reason);
+    }
+
+    bool TellsStranger(CloseReason reason)
+    {
+        if (reason.Kind == CloseKind.Local) return false;
+        bool isRefusal = reason.Kind == CloseKind.Refused;
+        return _endpoint.Strangers.Note(isRefusal ? StrangerDeed.Refused : StrangerDeed.Unfinished, Source, _endpoint.Now) && isRefusal;
     }
 
     public override string ToString() => $"quic {(IsDialler ? "to" : "from")} {(RemoteNodeId.IsEmpty ? "?" : RemoteNodeId.Short)} at {RemoteAddress}";

@@ -22,7 +22,12 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
     const int ReceiveBatchesMax = 16;
     const ulong TimerSlackNanoseconds = 1000;
 
+    // What a closed connection's peer had under way still comes for a while; it is no stranger.
+    const int LateMax = 32;
+    const ulong LateNanoseconds = 10_000_000_000;
+
     readonly List<QuicConnection> _connections = [];
+    readonly (SocketAddress Address, ulong Until)[] _late = new (SocketAddress, ulong)[LateMax];
     readonly ConcurrentQueue<Action> _notes = new();
     readonly Thread _thread;
     readonly int _wakeDescriptor;
@@ -35,6 +40,7 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
     IPEndPoint _localAddress;
     volatile bool _stopping;
     ulong _now;
+    int _nextLate;
 
     /// <summary>Binds the address and starts the loop. Throws <see cref="PlatformNotSupportedException"/> where QUIC is not
     /// available, with the fix.</summary>
@@ -48,6 +54,8 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
         Tls = new QuicTls(identity, options.IsAnonymous);
         _socket = new UdpSocket(options.Listen, options.SegmentOffload, options.Log, hearsRefusals: true);
         _localAddress = _socket.Address.ToEndPoint();
+        Peers = new PeerRegistry(options.Log, options.ConnectionsPerPeer);
+        Strangers = new Strangers($"quic {_localAddress}", options.StrangersEvery, options.Log);
         _batch = new SendBatch(_socket);
         _path = (ngtcp2_path*)NativeMemory.AllocZeroed((nuint)sizeof(ngtcp2_path));
         _local = (SocketAddress*)NativeMemory.AllocZeroed((nuint)sizeof(SocketAddress));
@@ -75,6 +83,10 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
     internal QuicTls Tls { get; }
 
     internal ConnectionIds Ids { get; }
+
+    internal PeerRegistry Peers { get; }
+
+    internal Strangers Strangers { get; }
 
     internal UdpSocket Socket => _socket;
 
@@ -218,10 +230,22 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
         }
     }
 
+    /// <summary>Counts a deed of the socket's current peer, unless it may be what a closed connection had under way.</summary>
+    internal void NoteStranger(StrangerDeed deed)
+    {
+        foreach (ref readonly var late in _late.AsSpan())
+            if (late.Until > _now && late.Address.SameAs(_socket.Peer)) return;
+        Strangers.Note(deed, _socket.Peer.Source, _now);
+    }
+
     void Dispatch(byte* data, int bytes)
     {
         // A short header is one byte and our 8-byte id. A long one names its lengths and is the Door's to read.
-        if (bytes <= ConnectionIds.Bytes) return;
+        if (bytes <= ConnectionIds.Bytes)
+        {
+            NoteStranger(StrangerDeed.LeadsNowhere);
+            return;
+        }
         var connection = (*data & 0x80) == 0 ? Ids.Find(data + 1, ConnectionIds.Bytes) : _door.FindLong(data, bytes);
         connection ??= _door.Knock(data, bytes);
         if (connection is not null) Deliver(connection, data, bytes);
@@ -244,8 +268,9 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
     // Every connection with something due gets one quantum; returns the earliest next timer.
     ulong Serve()
     {
-        ulong earliest = ulong.MaxValue;
         _now = Math.Max(_now, (ulong)Stopwatch.GetTimestamp());
+        Strangers.Tick(_now);
+        ulong earliest = Strangers.DueAt;
         for (int i = _connections.Count - 1; i >= 0; i--)
         {
             var connection = _connections[i];
@@ -276,6 +301,11 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
             }
         }
         Ids.RemoveAll(connection);
+        if (!connection.IsHandshaking)
+        {
+            _late[_nextLate] = (connection.Remote, _now + LateNanoseconds);
+            _nextLate = (_nextLate + 1) % LateMax;
+        }
         connection.Finish(reason);
     }
 

@@ -54,16 +54,17 @@ unsafe struct SocketAddress
 
     /// <summary>What one customer of a provider holds: an IPv4 address, or the /64 of an IPv6 one. Limits per source count
     /// these, because a /64 is free to anybody who has one address of it.</summary>
-    public readonly ulong Source
+    public readonly UInt128 Source
     {
         get
         {
             fixed (byte* p = Data)
             {
                 var data = new ReadOnlySpan<byte>(p, BytesMax);
-                if (Family != Libc.AF_INET6) return BinaryPrimitives.ReadUInt32BigEndian(data[4..]);
-                ulong network = BinaryPrimitives.ReadUInt64BigEndian(data[8..]);
-                return network != 0 ? network : BinaryPrimitives.ReadUInt64BigEndian(data[16..]);
+                // as an IPv6 address, IPv4 mapped into it; mapped ones and ::1 have an empty network part and count whole
+                if (Family != Libc.AF_INET6) return 0xffff_0000_0000 | (UInt128)BinaryPrimitives.ReadUInt32BigEndian(data[4..]);
+                UInt128 address = BinaryPrimitives.ReadUInt128BigEndian(data[8..]);
+                return address >> 64 == 0 ? address : address >> 64 << 64;
             }
         }
     }

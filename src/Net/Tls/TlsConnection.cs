@@ -1,8 +1,8 @@
 // One link over several TCP connections. The control lane has stripe 0 to itself; the data lanes share the others, chunk by
 // chunk, each chunk with its place in its lane. The receiver puts the chunks of a lane in order and acknowledges how far it
 // came; the source's memory is free only then. If one stripe breaks, the link ends: a retry is the business of those above.
-// Invariant: at most ChunksMax chunks are on their way or wait for an earlier one, so a peer can make this side keep
-// ChunksMax chunks and no more. All of this runs on the endpoint's loop.
+// Invariant: at most ChunksMax chunks are on their way, wait for an earlier one or for the loop, so a peer can make this side
+// keep ChunksMax chunks and no more. All of this runs on the endpoint's loop.
 using System.Net;
 using OrionNative.Net.Framing;
 using OrionNative.Net.Identity;
@@ -14,6 +14,10 @@ sealed unsafe class TlsConnection(TlsEndpoint endpoint, UInt128 number, bool isD
     /// <summary>Chunks on their way at once: 64 MiB of full ones.</summary>
     public const int ChunksMax = 1024;
 
+    // Frames that were read and not yet handled. An honest peer has ChunksMax chunks under way, one Ack at most for each of
+    // ours, and little else, however late this side's loop is.
+    const int FramesMax = 4 * ChunksMax;
+
     const int LaneCount = 4;
     static readonly TimeSpan _byeTakes = TimeSpan.FromMilliseconds(100);
 
@@ -22,7 +26,7 @@ sealed unsafe class TlsConnection(TlsEndpoint endpoint, UInt128 number, bool isD
     readonly ulong[] _received = new ulong[LaneCount], _reported = new ulong[LaneCount];
     readonly Queue<ulong>[] _underway = [new(), new(), new(), new()];
     readonly Dictionary<ulong, Chunk>[] _early = [[], [], [], []];
-    int _underwayCount, _earlyCount, _woken;
+    int _underwayCount, _woken, _framesWaiting, _chunksHeld;
     long _heardAt, _spokeAt;
     bool _heard, _pulse;
     CloseReason? _failure;
@@ -86,8 +90,17 @@ sealed unsafe class TlsConnection(TlsEndpoint endpoint, UInt128 number, bool isD
 
     public bool Has(int index) => _stripes.Exists(stripe => stripe.Index == index);
 
+    /// <summary>A stripe has read a frame's header, on its own task. Throws if the peer sends more than it may.</summary>
+    public void Expect(TlsFrame frame)
+    {
+        if (Interlocked.Increment(ref _framesWaiting) > FramesMax) throw new InvalidDataException($"more than {FramesMax} frames came at once, the last of type {frame.Type}");
+        if (frame.Type == TlsFrameType.Data && Interlocked.Increment(ref _chunksHeld) > ChunksMax)
+            throw new InvalidDataException($"more than {ChunksMax} chunks came ahead of what was acknowledged");
+    }
+
     public void HandleFrame(TlsFrame frame, Chunk? chunk, long now)
     {
+        Interlocked.Decrement(ref _framesWaiting);
         (_heard, _heardAt) = (true, now);
         _receivedFrames++;
         _receivedBytes += TlsFrame.Bytes + frame.BodyBytes;
@@ -104,16 +117,13 @@ sealed unsafe class TlsConnection(TlsEndpoint endpoint, UInt128 number, bool isD
         int lane = chunk.Frame.Lane;
         if (chunk.Frame.Value != _received[lane])
         {
-            bool fresh = chunk.Frame.Value > _received[lane] && _early[lane].TryAdd(chunk.Frame.Value, chunk);
-            if (fresh && ++_earlyCount <= ChunksMax) return;
-            if (!fresh) endpoint.ReturnChunk(chunk);
-            throw new InvalidDataException(fresh ? $"more than {ChunksMax} chunks wait for an earlier one"
-                : $"lane {(Lane)lane} stands at {_received[lane]}; a chunk came again for {chunk.Frame.Value}");
+            if (chunk.Frame.Value > _received[lane] && _early[lane].TryAdd(chunk.Frame.Value, chunk)) return;
+            endpoint.ReturnChunk(chunk);
+            throw new InvalidDataException($"lane {(Lane)lane} stands at {_received[lane]}; a chunk came again for {chunk.Frame.Value}");
         }
         Deliver(lane, chunk);
         while (_early[lane].Remove(_received[lane], out Chunk? next))
         {
-            _earlyCount--;
             Deliver(lane, next);
         }
         IsDirty = true;
@@ -125,6 +135,7 @@ sealed unsafe class TlsConnection(TlsEndpoint endpoint, UInt128 number, bool isD
         {
             fixed (byte* data = chunk.Body) _user!.Receive((Lane)lane, data, (nuint)chunk.Frame.BodyBytes);
             _received[lane] += (ulong)chunk.Frame.BodyBytes;
+            Interlocked.Decrement(ref _chunksHeld);
         }
         finally
         {
@@ -265,7 +276,7 @@ sealed unsafe class TlsConnection(TlsEndpoint endpoint, UInt128 number, bool isD
             early.Clear();
         }
         endpoint.Forget(this);
-        endpoint.Log($"tcp {peer.Short} at {address}: closed ({reason.Kind}): {reason.Text}");
+        if (IsOpen || isDialler || endpoint.TellsRefusal(address)) endpoint.Log($"tcp {peer.Short} at {address}: closed ({reason.Kind}): {reason.Text}");
         _user?.Closed(this, reason);
     }
 

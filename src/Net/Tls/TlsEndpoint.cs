@@ -10,6 +10,8 @@ using System.Net.Sockets;
 using System.Security.Cryptography;
 using OrionNative.Net.Framing;
 using OrionNative.Net.Identity;
+using OrionNative.Net.Quic.Interop;
+using SocketAddress = OrionNative.Net.Quic.SocketAddress;
 
 namespace OrionNative.Net.Tls;
 
@@ -20,6 +22,8 @@ public sealed class TlsEndpoint : ITransportEndpoint
     static readonly TimeSpan _tickEvery = TimeSpan.FromMilliseconds(100);
 
     readonly NodeIdentity _identity;
+    readonly PeerRegistry _peers;
+    readonly Strangers _strangers;
     readonly Socket _listener;
     readonly LoopQueue _queue = new();
     readonly Thread _thread;
@@ -28,6 +32,7 @@ public sealed class TlsEndpoint : ITransportEndpoint
     readonly HashSet<TlsConnection> _connections = [];
     readonly List<TlsConnection> _turn = [];
     readonly Stack<Chunk> _spare = new();
+    readonly Dictionary<UInt128, int> _halfOpenOf = [];
     int _halfOpen;
     volatile bool _stopping;
 
@@ -39,6 +44,8 @@ public sealed class TlsEndpoint : ITransportEndpoint
         (_identity, Options) = (identity, options);
         _listener = TcpListening.At(options.Listen, backlog: 512);
         LocalAddress = (IPEndPoint)_listener.LocalEndPoint!;
+        _peers = new PeerRegistry(options.Log, options.ConnectionsPerPeer);
+        _strangers = new Strangers($"tcp {LocalAddress}", options.StrangersEvery, options.Log);
         _thread = new Thread(Run) { IsBackground = true, Name = $"tcp {LocalAddress}" };
         _thread.Start();
         _ = AcceptAsync();
@@ -73,7 +80,7 @@ public sealed class TlsEndpoint : ITransportEndpoint
     internal void Forget(TlsConnection connection)
     {
         _connections.Remove(connection);
-        _accepted.Remove((connection.RemoteNodeId, connection.Number));
+        if (_accepted.Remove((connection.RemoteNodeId, connection.Number))) _peers.Leave(connection);
     }
 
     // A Bye needs a moment to leave; the peer usually hangs up first.
@@ -130,13 +137,14 @@ public sealed class TlsEndpoint : ITransportEndpoint
             try
             {
                 Socket socket = await _listener.AcceptAsync(_end.Token).ConfigureAwait(false);
-                if (Interlocked.Increment(ref _halfOpen) > Options.HalfOpenMax)
+                UInt128 source = SourceOf((IPEndPoint)socket.RemoteEndPoint!);
+                if (TryBegin(source))
                 {
-                    Interlocked.Decrement(ref _halfOpen);
-                    socket.Dispose();
+                    _ = AcceptStripeAsync(socket, source);
                     continue;
                 }
-                _ = AcceptStripeAsync(socket);
+                _strangers.Note(StrangerDeed.TurnedAway, source, Nanoseconds());
+                socket.Dispose();
             }
             catch (Exception failure) when (failure is OperationCanceledException or ObjectDisposedException)
             {
@@ -151,7 +159,32 @@ public sealed class TlsEndpoint : ITransportEndpoint
         }
     }
 
-    async Task AcceptStripeAsync(Socket socket)
+    internal bool TellsRefusal(IPEndPoint address) => _strangers.Note(StrangerDeed.Refused, SourceOf(address), Nanoseconds());
+
+    static UInt128 SourceOf(IPEndPoint address) => SocketAddress.Of(address, Libc.AF_INET6).Source;
+
+    bool TryBegin(UInt128 source)
+    {
+        lock (_halfOpenOf)
+        {
+            int ofSource = _halfOpenOf.GetValueOrDefault(source);
+            if (_halfOpen >= Options.HalfOpenMax || ofSource >= Options.HalfOpenPerSourceMax) return false;
+            _halfOpen++;
+            _halfOpenOf[source] = ofSource + 1;
+            return true;
+        }
+    }
+
+    void Finished(UInt128 source)
+    {
+        lock (_halfOpenOf)
+        {
+            _halfOpen--;
+            if (--_halfOpenOf[source] == 0) _halfOpenOf.Remove(source);
+        }
+    }
+
+    async Task AcceptStripeAsync(Socket socket, UInt128 source)
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(_end.Token);
         limit.CancelAfter(Options.HandshakeTimeout);
@@ -167,11 +200,12 @@ public sealed class TlsEndpoint : ITransportEndpoint
         catch (Exception failure) when (failure is PeerRefusedException or OperationCanceledException or IOException or SocketException or InvalidDataException or ObjectDisposedException)
         {
             socket.Dispose();
-            if (!_stopping) Log($"tcp {LocalAddress}: a handshake from {from} failed: {failure.Message}");
+            if (!_stopping && _strangers.Note(StrangerDeed.Unfinished, source, Nanoseconds()))
+                Log($"tcp {LocalAddress}: a handshake from {from} failed: {failure.Message}");
         }
         finally
         {
-            Interlocked.Decrement(ref _halfOpen);
+            Finished(source);
         }
     }
 
@@ -191,6 +225,7 @@ public sealed class TlsEndpoint : ITransportEndpoint
             if (now - lastTick >= _tickEvery.Ticks)
             {
                 lastTick = now;
+                _strangers.Tick(Nanoseconds());
                 foreach (TlsConnection connection in _connections.ToArray()) Guard(connection, static (c, at) => c.Tick(at), now);
             }
             _turn.Clear();
@@ -201,6 +236,8 @@ public sealed class TlsEndpoint : ITransportEndpoint
         foreach (TlsConnection connection in _connections.ToArray())
             connection.End(new CloseReason(CloseKind.Local, "the endpoint was closed"), ByeStatus.Done);
     }
+
+    static ulong Nanoseconds() => (ulong)Now() * 100;
 
     static long Now() => Stopwatch.GetElapsedTime(0).Ticks;
 
@@ -265,16 +302,19 @@ public sealed class TlsEndpoint : ITransportEndpoint
         {
             if (_connections.Count >= Options.ConnectionsMax)
             {
-                Log($"tcp {LocalAddress}: {stripe.Peer.Short} at {stripe.Address} was turned away: {Options.ConnectionsMax} connections are open");
+                if (_strangers.Note(StrangerDeed.TurnedAway, SourceOf(stripe.Address), Nanoseconds()))
+                    Log($"tcp {LocalAddress}: {stripe.Peer.Short} at {stripe.Address} was turned away: {Options.ConnectionsMax} connections are open");
                 stripe.Stream.Dispose();
                 return;
             }
             connection = new TlsConnection(this, stripe.Preface.Connection, isDialler: false, stripe.Address, stripe.Peer);
-            Admission admission = Options.Admit?.Invoke(connection) ?? Admission.Refuse("this endpoint accepts nobody");
+            bool enters = _peers.TryEnter(connection, out string? refusal);
+            Admission admission = !enters ? Admission.Refuse(refusal!) : Options.Admit?.Invoke(connection) ?? Admission.Refuse("this endpoint accepts nobody");
             if (admission.User is null)
             {
                 connection.Attach(new TlsStripe(this, connection, 0, stripe.Socket, stripe.Stream));
                 connection.End(new CloseReason(CloseKind.Refused, admission.Refusal ?? "no reason was given"), ByeStatus.Refused);
+                if (enters) _peers.Leave(connection);
                 return;
             }
             connection.Serve(admission.User);

@@ -21,4 +21,8 @@ public sealed record TlsOptions : TransportOptions
 
     /// <summary>Handshakes in progress at once; more are closed unanswered.</summary>
     public int HalfOpenMax { get; init; } = 256;
+
+    /// <summary>Handshakes in progress at once from one IPv4 address or IPv6 /64, so that one source cannot keep the others
+    /// out: eight links of eight stripes.</summary>
+    public int HalfOpenPerSourceMax { get; init; } = 64;
 }

@@ -85,6 +85,7 @@ sealed class TlsStripe : IDisposable
             {
                 await _stream.ReadExactlyAsync(header, _end.Token).ConfigureAwait(false);
                 TlsFrame frame = TlsFrame.Decode(header);
+                _connection.Expect(frame);
                 Chunk? chunk = null;
                 if (frame.Type == TlsFrameType.Data)
                 {

@@ -75,27 +75,8 @@ public sealed class HostileStripesTests : IDisposable
         {
             // cut off while still sending
         }
-        await LineAsync("chunks wait for an earlier one");
+        await LineAsync("chunks came ahead of what was acknowledged");
         await GoodPeerIsServedAsync();
-    }
-
-    [Fact]
-    public async Task HandshakesLeftHalfOpen_EndByThemselves_OthersAreServed()
-    {
-        var idle = new List<TcpClient>();
-        for (int i = 0; i < 100; i++)
-        {
-            var client = new TcpClient();
-            await client.ConnectAsync(_endpoint.LocalAddress);
-            if (i % 2 == 0) await client.GetStream().WriteAsync(new byte[] { 22, 3, 1, 2, 0, 1 });
-            idle.Add(client);
-        }
-        await GoodPeerIsServedAsync();
-        foreach (TcpClient client in idle)
-        {
-            Assert.Equal(0, await client.GetStream().ReadAsync(new byte[4096]).AsTask().WaitAsync(_soon));
-            client.Dispose();
-        }
     }
 
     [Fact]
