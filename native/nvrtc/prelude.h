@@ -170,6 +170,7 @@ template <class T> inline void __stcg(T* p, T v) { *p = v; }
 inline unsigned shared_address(const void* p) { return soft_shared_offset(p); }
 inline void copy_async_16(unsigned to, const void* from) { soft_copy_async(to, from, 16, 16); }
 inline void copy_async_16_or_zero(unsigned to, const void* from, bool valid) { soft_copy_async(to, from, 16, valid ? 16 : 0); }
+inline void copy_async_4_or_zero(unsigned to, const void* from, bool valid) { soft_copy_async(to, from, 4, valid ? 4 : 0); }
 inline void copy_async_commit() { soft_copy_commit(); }
 template <int Pending> inline void copy_async_wait() { soft_copy_wait(Pending); }
 inline void load_matrix_x4(unsigned (&r)[4], unsigned address) { soft_load_matrix(r, address, 4, 0); }

@@ -87,8 +87,9 @@ sealed class TimedOps(IOps ops) : IOps
 
     public long AttentionBackwardBytes(AttentionShape shape) => _ops.AttentionBackwardBytes(shape);
 
-    public void AttentionBackward(Tensor qkv, Tensor output, Tensor gradOutput, Tensor logSumExp, Tensor gradQkv, nint scratch, AttentionShape shape) =>
-        Time(nameof(AttentionBackward), () => _ops.AttentionBackward(qkv, output, gradOutput, logSumExp, gradQkv, scratch, shape));
+    public void AttentionBackward(
+        Tensor qkv, Tensor output, Tensor gradOutput, Tensor logSumExp, Tensor gradQkv, nint scratch, AttentionShape shape, Tensor angles, int startPosition) =>
+        Time(nameof(AttentionBackward), () => _ops.AttentionBackward(qkv, output, gradOutput, logSumExp, gradQkv, scratch, shape, angles, startPosition));
 
     public void AttentionCached(Tensor qkv, Tensor keys, Tensor values, int start, Tensor output, AttentionShape shape) =>
         Time(nameof(AttentionCached), () => _ops.AttentionCached(qkv, keys, values, start, output, shape));

@@ -80,7 +80,7 @@ public sealed unsafe class AttentionBitsTests
         using NativeMatrix scratch = new(1, checked((int)(ops.AttentionBackwardBytes(_shape) / sizeof(float))), 6);
         ops.AttentionForward(qkv.View, output.View, logSumExp.View, _shape);
         gradQkv.Fill(float.NaN);
-        ops.AttentionBackward(qkv.View, output.View, gradOutput.View, logSumExp.View, gradQkv.View, scratch.View.Address, _shape);
+        ops.AttentionBackward(qkv.View, output.View, gradOutput.View, logSumExp.View, gradQkv.View, scratch.View.Address, _shape, default, 0);
         gradQkv.AssertGapsUntouched();
         float[] grad = gradQkv.ToArray();
         Assert.DoesNotContain(grad, float.IsNaN);

@@ -45,6 +45,30 @@ public class AttentionTests
     }
 
     [Theory, Devices]
+    public void Backward_WithAngles_IsTheGradientBeforeTheRotation(string device)
+    {
+        const double Base = 10_000;
+        const int Start = 3;
+        using Workbench bench = new(device);
+        AttentionShape shape = new(2, 21, 4, 2, 32);
+        double[] before = bench.Normal(shape.Rows * shape.PackedColumns), dy = bench.Normal(shape.Rows * shape.OutputColumns);
+        Tensor packed = bench.Compute(before, shape.Rows, shape.PackedColumns), gradient = bench.Unwritten(shape.Rows, shape.PackedColumns);
+        Tensor output = bench.Unwritten(shape.Rows, shape.OutputColumns), lse = bench.UnwrittenSingle(shape.Sequences * shape.QueryHeads, shape.Tokens);
+        Tensor angles = bench.UnwrittenSingle(Start + shape.Tokens, shape.HeadWidth);
+        bench.Ops.RotaryTable(angles, Base);
+        bench.Ops.Rotary(packed, angles, shape, Start, inverse: false);
+        bench.Ops.AttentionForward(packed, output, lse, shape);
+        nint scratch = bench.Scratch(bench.Ops.AttentionBackwardBytes(shape));
+        bench.Ops.AttentionBackward(packed, output, bench.Compute(dy, shape.Rows, shape.OutputColumns), lse, gradient, scratch, shape, angles, Start);
+
+        Oracle.Rotary(before, shape, Base, Start, inverse: false);
+        double[] expected = Oracle.AttentionBackward(before, dy, shape);
+        Oracle.Rotary(expected, shape, Base, Start, inverse: true);
+        double bound = Bound(bench, shape) * (1 + expected.Max(Math.Abs));
+        Close.Within(expected, bench.Get(gradient), _ => bound, "gradient");
+    }
+
+    [Theory, Devices]
     public void Cached_TokensInPieces_AgreeWithTheWholeSequence(string device)
     {
         using Workbench bench = new(device);

@@ -12,10 +12,12 @@ static class Devices
     /// <summary>What --device means, for every command that has it.</summary>
     public const string Help = "where to compute: cpu, cuda:N (an NVIDIA card) or softcuda:N (the card's kernels on this processor, slow: for tests)";
 
-    // published dense bf16 figures with fp32 sums, FLOP/s; the longest name that the card's own name contains
+    // published dense bf16 figures with fp32 sums, FLOP/s, of NVIDIA's datasheets (which print the figure with sparsity, twice as much, from
+    // Hopper on); the longest name that the card's own name contains
     static readonly (string Name, double Flops)[] _peaks =
     [
-        ("A100", 312e12), ("H100 PCIe", 756e12), ("H100", 989e12), ("H200", 989e12), ("GH200", 989e12), ("RTX 4090", 165.2e12), ("RTX 5090", 209.5e12),
+        ("A100", 312e12), ("H100 PCIe", 756e12), ("H100 NVL", 835.5e12), ("H100", 989.4e12), ("H200 NVL", 835.5e12), ("H200", 989.4e12), ("GH200", 989.4e12),
+        ("RTX 4090", 165.2e12), ("RTX 5090", 209.5e12),
     ];
 
     /// <summary>Opens a device.</summary>

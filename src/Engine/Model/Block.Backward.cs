@@ -70,8 +70,8 @@ sealed partial class Block
         _ops.MatrixProduct(stream, false, _weights.AttentionOutput.Value, false, attendedGradient, 1, 0);
         AddProduct(stream, x.Attended, _weights.AttentionOutput.Gradient);
         _ops.AttentionBackward(
-            x.QueryKeyValue, x.Attended, attendedGradient, LogSumExp(x, pass.Shape), packedGradient, _scratch.Attention, pass.Shape);
-        _ops.Rotary(packedGradient, _scratch.RotaryTable, pass.Shape, pass.Start, inverse: true);
+            x.QueryKeyValue, x.Attended, attendedGradient, LogSumExp(x, pass.Shape), packedGradient, _scratch.Attention, pass.Shape,
+            _scratch.RotaryTable, pass.Start);
         AddProduct(packedGradient, x.AttentionNormed, _weights.QueryKeyValue.Gradient);
         _ops.MatrixProduct(packedGradient, false, _weights.QueryKeyValue.Value, false, Branch(rows), 1, 0);
     }

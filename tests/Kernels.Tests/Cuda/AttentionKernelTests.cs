@@ -8,9 +8,6 @@ namespace OrionNative.Kernels.Tests.Cuda;
 [Collection("softcuda")]
 public class AttentionKernelTests(SoftwareCuda cuda)
 {
-    const int Rows = 64;
-    const int Threads = 128;
-
     public static TheoryData<int, int, int, int, int> Shapes => new()
     {
         { 1, 1, 1, 1, 64 }, { 2, 17, 2, 1, 64 }, { 1, 64, 1, 1, 128 }, { 1, 130, 3, 1, 64 }, { 2, 70, 2, 1, 32 }, { 2, 100, 4, 2, 128 },
@@ -27,8 +24,8 @@ public class AttentionKernelTests(SoftwareCuda cuda)
         using var packed = cuda.Upload<ushort>(qkv);
         using var output = cuda.Allocate<ushort>((long)shape.Rows * shape.OutputColumns);
         using var logSumExp = cuda.Allocate<float>((long)heads * shape.Rows);
-        int blocks = (tokens + Rows - 1) / Rows;
-        Launch("forward", new(blocks, heads, sequences), 3 * Rows, shape, packed.Address, output.Address, logSumExp.Address, tokens, heads, keyHeads);
+        AttentionTiles tiles = AttentionTiles.Forward(width);
+        Launch("forward", tiles.Grid(shape, heads), tiles.SharedBytes, shape, packed.Address, output.Address, logSumExp.Address, tokens, heads, keyHeads);
         Bf16.Close(reference.Output, Bf16.Widen(cuda.Download(output)), reference.OutputError, "o");
         Bf16.Close(reference.LogSumExp, Bf16.Widen(cuda.Download(logSumExp)), 4 * Bf16.Single, (tokens + (4 * width)) * Bf16.Single, "logsumexp");
 
@@ -38,12 +35,13 @@ public class AttentionKernelTests(SoftwareCuda cuda)
         using var gradOutput = cuda.Upload<ushort>(gradient);
         using var delta = cuda.Allocate<float>((long)heads * shape.Rows);
         using var gradQkv = cuda.Allocate<ushort>(qkv.Length);
-        Launch("delta", ((shape.Rows * heads) + 3) / 4, 0, shape, stored.Address, gradOutput.Address, delta.Address, tokens, heads, shape.Rows);
-        int other = width == 128 ? 32 : 64;
-        Launch("gradient_kv", new(blocks, keyHeads, sequences), (2 * Rows) + (2 * other), shape,
-            packed.Address, gradOutput.Address, statistics.Address, delta.Address, gradQkv.Address, tokens, heads, keyHeads);
-        Launch("gradient_q", new(blocks, heads, sequences), (2 * Rows) + (2 * other), shape,
-            packed.Address, gradOutput.Address, statistics.Address, delta.Address, gradQkv.Address, tokens, heads, keyHeads);
+        Launch("delta", AttentionTiles.DeltaBlocks(shape), 0, shape, stored.Address, gradOutput.Address, delta.Address, tokens, heads, shape.Rows);
+        tiles = AttentionTiles.GradientKv(width);
+        Launch("gradient_kv", tiles.Grid(shape, keyHeads), tiles.SharedBytes, shape,
+            packed.Address, gradOutput.Address, statistics.Address, delta.Address, 0UL, gradQkv.Address, tokens, heads, keyHeads);
+        tiles = AttentionTiles.GradientQ(width);
+        Launch("gradient_q", tiles.Grid(shape, heads), tiles.SharedBytes, shape,
+            packed.Address, gradOutput.Address, statistics.Address, delta.Address, 0UL, gradQkv.Address, tokens, heads, keyHeads);
         Bf16.Close(reference.GradQkv, Bf16.Widen(cuda.Download(gradQkv)), reference.GradQkvError, "gradQkv");
     }
 
@@ -60,7 +58,7 @@ public class AttentionKernelTests(SoftwareCuda cuda)
             for (uint seed = 0; seed < 3; seed++)
             {
                 cuda.Context.Driver.softSetScheduleSeed(seed);
-                Launch("forward", new(3, 2, 1), 3 * Rows, shape, packed.Address, output.Address, logSumExp.Address, 130, 2, 1);
+                Launch("forward", AttentionTiles.Forward(64).Grid(shape, 2), AttentionTiles.Forward(64).SharedBytes, shape, packed.Address, output.Address, logSumExp.Address, 130, 2, 1);
                 ushort[] bits = cuda.Download(output);
                 Assert.Equal(first ??= bits, bits);
             }
@@ -71,11 +69,10 @@ public class AttentionKernelTests(SoftwareCuda cuda)
         }
     }
 
-    void Launch(string name, LaunchSize grid, int tileRows, AttentionShape shape, params ReadOnlySpan<KernelArgument> arguments)
+    void Launch(string name, LaunchSize grid, int sharedBytes, AttentionShape shape, params ReadOnlySpan<KernelArgument> arguments)
     {
         CudaKernel kernel = cuda.Kernel("attention.cu", $"attention_{name}_d{shape.HeadWidth}");
-        int sharedBytes = tileRows * shape.HeadWidth * 2;
         kernel.AllowDynamicShared(sharedBytes);
-        kernel.Launch(cuda.Stream, grid, Threads, sharedBytes, arguments);
+        kernel.Launch(cuda.Stream, grid, AttentionTiles.Threads, sharedBytes, arguments);
     }
 }

@@ -76,34 +76,36 @@ public sealed class MutationTests : IDisposable
         Caught("cross_entropy", expected);
     }
 
-    // 130 tokens of width 64: three blocks of keys, so tiles are reused while copies are on their way.
+    // 130 tokens of width 64: two blocks and several steps, so tiles are reused while copies are on their way.
     [Theory]
     [InlineData("forward", "copy_async_wait<0>();\n        __syncthreads();  // k has", "__syncthreads();  // k has", "not waited for")]
     [InlineData("forward", "copy_async_wait<0>();\n        __syncthreads();  // k has", "copy_async_wait<0>(); // k has", "race|not waited for|never written")]
     [InlineData("forward", "copy_async_wait<0>();\n        __syncthreads();  // v has", "__syncthreads();  // v has", "not waited for")]
     [InlineData("forward", "copy_async_wait<0>();\n        __syncthreads();  // v has", "copy_async_wait<0>();  // v has", "race|not waited for|never written")]
-    [InlineData("gradient_kv", "__syncthreads();  // everyone is done with the last queries", "", "race|not waited for")]
-    [InlineData("gradient_kv", "copy_async_wait<0>();\n            __syncthreads();\n", "__syncthreads();\n", "not waited for")]
-    [InlineData("gradient_kv", "copy_async_wait<0>();\n            __syncthreads();\n", "copy_async_wait<0>();\n", "race|not waited for|never written")]
-    [InlineData("gradient_kv", "if (threadIdx.x < N) {", "if (threadIdx.x < N - 1) {", "never written")]
-    [InlineData("gradient_q", "__syncthreads();  // everyone is done with the last keys", "", "race|not waited for")]
-    [InlineData("gradient_q", "copy_async_wait<0>();\n        __syncthreads();\n        float p", "__syncthreads();\n        float p", "not waited for")]
+    [InlineData("gradient_kv", "copy_async_wait<0>();\n        __syncthreads();  // this step", "__syncthreads();  // this step", "not waited for")]
+    [InlineData("gradient_kv", "__syncthreads();  // this step", "// this step", "race|not waited for|never written")]
+    [InlineData("gradient_kv", "if (threadIdx.x < 2 * Step) {", "if (threadIdx.x < 2 * Step - 1) {", "never written")]
+    [InlineData("gradient_kv", "buffer = t % 2;", "buffer = 0;", "race|not waited for|never written")]
+    [InlineData("gradient_q", "copy_async_wait<0>();\n        __syncthreads();  // this step", "__syncthreads();  // this step", "not waited for")]
+    [InlineData("gradient_q", "__syncthreads();  // this step", "// this step", "race|not waited for|never written")]
+    [InlineData("gradient_q", "if (row >= tokens) continue;\n            const float* at", "const float* at", "past the end of allocation")]
     [InlineData("gradient_q", "if (row >= tokens) continue;", "", "past the end of allocation")]
     public void Attention_Mutated_IsCaught(string kernel, string before, string after, string expected)
     {
         const int Tokens = 130, Width = 64;
         CudaKernel mutated = Mutated("attention.cu", $"attention_{kernel}_d64", before, after);
         bool forward = kernel == "forward";
-        int sharedBytes = (forward ? 3 : 4) * 64 * Width * 2;
+        AttentionTiles tiles = kernel switch { "forward" => AttentionTiles.Forward(Width), "gradient_q" => AttentionTiles.GradientQ(Width), _ => AttentionTiles.GradientKv(Width) };
+        int sharedBytes = tiles.SharedBytes;
         mutated.AllowDynamicShared(sharedBytes);
         ulong qkv = Zeros<ushort>(Tokens * 3 * Width), rows = Zeros<ushort>(Tokens * Width), statistics = Zeros<float>(Tokens);
         if (forward)
         {
-            mutated.Launch(_stream, 3, 128, sharedBytes, qkv, rows, statistics, Tokens, 1, 1);
+            mutated.Launch(_stream, 2, 128, sharedBytes, qkv, rows, statistics, Tokens, 1, 1);
         }
         else
         {
-            mutated.Launch(_stream, 3, 128, sharedBytes, qkv, rows, statistics, Zeros<float>(Tokens), Zeros<ushort>(Tokens * 3 * Width), Tokens, 1, 1);
+            mutated.Launch(_stream, 2, 128, sharedBytes, qkv, rows, statistics, Zeros<float>(Tokens), Zeros<float>(Tokens * Width), Zeros<ushort>(Tokens * 3 * Width), Tokens, 1, 1);
         }
 
         Caught($"attention_{kernel}_d64", expected);

@@ -1,6 +1,6 @@
 // Attention in double, and how far bf16 and fp32 may take each result from it: p and ds are rounded to bf16 before they meet the
 // second product, so each term of that sum is off by at most one rounding (2^-8), and the result is rounded once more; fp32 adds
-// 2^-24 per operation, times the number of terms.
+// 2^-24 per operation, times the number of terms. Turning back mixes the errors of a pair by the cosine and the sine.
 namespace OrionNative.Kernels.Cuda;
 
 /// <summary>Attention in double, and how far bf16 and fp32 may take each result from it.</summary>
@@ -12,7 +12,12 @@ sealed class AttentionBounds
     public readonly double[] Output, OutputError, LogSumExp, Delta, GradQkv, GradQkvError;
     public readonly ushort[] StoredOutput;
 
-    public AttentionBounds(AttentionShape s, ushort[] qkvBits, ushort[] gradientBits)
+    /// <param name="s">The shape.</param>
+    /// <param name="qkvBits">Packed rows.</param>
+    /// <param name="gradientBits">The output's gradient.</param>
+    /// <param name="rotaryBase">Beyond 0: the gradient is turned back by the positions from startPosition on.</param>
+    /// <param name="startPosition">Position of the first token.</param>
+    public AttentionBounds(AttentionShape s, ushort[] qkvBits, ushort[] gradientBits, double rotaryBase = 0, int startPosition = 0)
     {
         double[] x = KernelCases.Widen(qkvBits), g = KernelCases.Widen(gradientBits);
         int rows = s.Rows, columns = s.OutputColumns, packed = s.PackedColumns, d = s.HeadWidth;
@@ -70,7 +75,14 @@ sealed class AttentionBounds
             }
         }
 
-        GradQkvError = [.. terms.Select((size, i) => (Rounding * (size + Math.Abs(GradQkv[i]))) + singles[i])];
+        double[] errors = [.. terms.Select((size, i) => (Rounding * size) + singles[i])];
+        if (rotaryBase > 0)
+        {
+            errors = TurnedBack(errors, s, rotaryBase, startPosition);
+            Oracle.Rotary(GradQkv, s, rotaryBase, startPosition, inverse: true);
+        }
+
+        GradQkvError = [.. errors.Select((error, i) => (Rounding * Math.Abs(GradQkv[i])) + error)];
 
         void Add(int at, double term, double single)
         {
@@ -78,6 +90,27 @@ sealed class AttentionBounds
             terms[at] += Math.Abs(term);
             singles[at] += single;
         }
+    }
+
+    // Three fp32 operations, a cosine and a sine of fp32 more, on elements of the pair's size.
+    double[] TurnedBack(double[] errors, AttentionShape s, double rotaryBase, int start)
+    {
+        double[] mixed = [.. errors];
+        int half = s.HeadWidth / 2, turned = (s.QueryHeads + s.KeyValueHeads) * s.HeadWidth;
+        for (int i = 0; i < errors.Length; i++)
+        {
+            (int row, int column) = (i / s.PackedColumns, i % s.PackedColumns);
+            if (column >= turned)
+            {
+                continue;
+            }
+
+            int at = column % s.HeadWidth, other = at < half ? i + half : i - half;
+            (double sine, double cosine) = Math.SinCos((start + (row % s.Tokens)) * Math.Pow(rotaryBase, -2.0 * (at % half) / s.HeadWidth));
+            mixed[i] = (Math.Abs(cosine) * errors[i]) + (Math.Abs(sine) * errors[other]) + (4 * Single * (Math.Abs(GradQkv[i]) + Math.Abs(GradQkv[other])));
+        }
+
+        return mixed;
     }
 
     static double Dot(double[] a, int i, double[] b, int j, int count)

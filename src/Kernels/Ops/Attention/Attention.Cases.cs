@@ -1,5 +1,5 @@
-// Cases of attention.cu, over lengths that fill no tile, one tile and several, and head groups of 1, 2 and 3. Backward starts from
-// the exact forward, rounded as it is stored, so that its own error is seen alone.
+// Cases of attention.cu, over lengths that fill no tile, one tile and several, and head groups of 1, 2 and 3; gradients as they are and
+// turned back from a start beyond 0. Backward starts from the exact forward, rounded as it is stored: its own error is seen alone.
 namespace OrionNative.Kernels.Cuda;
 
 static partial class KernelCases
@@ -15,33 +15,39 @@ static partial class KernelCases
 
     static void Attention(KernelCase c, string name, int width)
     {
-        const int Rows = 64, Threads = 128;
-        AttentionShape shape = c.Pick(new AttentionShape(1, 4 * c.Size, 16, 16, width), new(1, 1, 1, 1, width), new(2, 17, 2, 1, width), new(1, 64, 1, 1, width), new(1, 130, 3, 1, width));
+        const double Base = 500_000;
+        (AttentionShape shape, int start) = c.Pick(
+            (new AttentionShape(1, 4 * c.Size, 16, 16, width), 0),
+            (new(1, 1, 1, 1, width), 0), (new(2, 17, 2, 1, width), 7), (new(1, 64, 1, 1, width), -1), (new(1, 130, 3, 1, width), -1), (new(2, 161, 2, 2, width), 3));
+        bool turned = start >= 0 && name.StartsWith("gradient", StringComparison.Ordinal);
         (int tokens, int heads, int keyHeads) = (shape.Tokens, shape.QueryHeads, shape.KeyValueHeads);
-        c.Shape = Named(shape);
+        c.Shape = turned ? $"{Named(shape)} turned back from {start}" : Named(shape);
         ushort[] qkv = Random(1, shape.Rows * shape.PackedColumns, c.Size > 0 ? 1 : 2), gradient = Random(2, shape.Rows * shape.OutputColumns);
-        AttentionBounds? exact = c.Size > 0 ? null : new(shape, qkv, gradient);
+        AttentionBounds? exact = c.Size > 0 ? null : new(shape, qkv, gradient, turned ? Base : 0, start);
         float[] statistics = exact is null ? new float[shape.Rows * heads] : Array.ConvertAll(exact.LogSumExp, l => (float)l);
         float[] means = exact is null ? statistics : Array.ConvertAll(exact.Delta, d => (float)d);
         ushort[] before = Random(3, qkv.Length);
         CaseView<ushort> gradQkv = c.View(before, shape.PackedColumns, shape.PackedColumns, 0);
         var (packed, output, dOutput) = (c.Upload(qkv), c.Upload(exact?.StoredOutput ?? gradient), c.Upload(gradient));
         var (logSumExp, delta) = (c.Upload(statistics), c.Upload(means));
+        ulong angles = turned ? c.Upload(RotaryAngles(start + tokens, width, Base)).Address + (ulong)(sizeof(float) * start * width) : 0;
         CudaKernel kernel = c.Kernel("attention.cu", $"attention_{name}_d{width}");
-        int blocks = (tokens + Rows - 1) / Rows, other = width == 128 ? 32 : Rows;
-        int sharedBytes = name switch { "forward" => 3 * Rows, "delta" => 0, _ => 2 * (Rows + other) } * width * 2;
-        kernel.AllowDynamicShared(sharedBytes);
-        LaunchSize grid = name switch
+        AttentionTiles tiles = name switch
         {
-            "delta" => ((shape.Rows * heads) + 3) / 4,
-            "gradient_kv" => new LaunchSize(blocks, keyHeads, shape.Sequences),
-            _ => new LaunchSize(blocks, heads, shape.Sequences),
+            "forward" => AttentionTiles.Forward(width),
+            "gradient_kv" => AttentionTiles.GradientKv(width),
+            "gradient_q" => AttentionTiles.GradientQ(width),
+            _ => default,
         };
+        kernel.AllowDynamicShared(tiles.SharedBytes);
+        LaunchSize grid = name == "delta" ? AttentionTiles.DeltaBlocks(shape) : tiles.Grid(shape, name == "gradient_kv" ? keyHeads : heads);
+        const int Threads = AttentionTiles.Threads;
+        int sharedBytes = tiles.SharedBytes;
         c.LaunchWith(name switch
         {
             "forward" => () => kernel.Launch(c.Stream, grid, Threads, sharedBytes, packed.Address, output.Address, logSumExp.Address, tokens, heads, keyHeads),
             "delta" => () => kernel.Launch(c.Stream, grid, Threads, sharedBytes, output.Address, dOutput.Address, delta.Address, tokens, heads, shape.Rows),
-            _ => () => kernel.Launch(c.Stream, grid, Threads, sharedBytes, packed.Address, dOutput.Address, logSumExp.Address, delta.Address, gradQkv.Address, tokens, heads, keyHeads),
+            _ => () => kernel.Launch(c.Stream, grid, Threads, sharedBytes, packed.Address, dOutput.Address, logSumExp.Address, delta.Address, angles, gradQkv.Address, tokens, heads, keyHeads),
         });
         long element = 2L * shape.Rows;
         double product = (double)shape.Sequences * heads * tokens * tokens * width;

@@ -74,7 +74,8 @@ sealed unsafe partial class CpuOps
         sizeof(float) * (((long)shape.Rows * shape.QueryHeads) + (_team.Count * BackwardScratch.Floats(_tiles, shape.HeadWidth)));
 
     /// <inheritdoc/>
-    public void AttentionBackward(Tensor qkv, Tensor output, Tensor gradOutput, Tensor logSumExp, Tensor gradQkv, nint scratch, AttentionShape shape)
+    public void AttentionBackward(
+        Tensor qkv, Tensor output, Tensor gradOutput, Tensor logSumExp, Tensor gradQkv, nint scratch, AttentionShape shape, Tensor angles, int startPosition)
     {
         Check(qkv, output, logSumExp, shape);
         Shape.Is(gradOutput, ElementType.Float32, shape.Rows, shape.OutputColumns);
@@ -100,6 +101,10 @@ sealed unsafe partial class CpuOps
             Tiles = _tiles,
         };
         RunMembers(shape.Sequences * shape.KeyValueHeads, &call, &BackwardItem<Vec128>, &BackwardItem<Vec256>, &BackwardItem<Vec512>);
+        if (!angles.IsEmpty)
+        {
+            Rotary(gradQkv, angles, shape, startPosition, inverse: true);
+        }
     }
 
     static void Check(Tensor qkv, Tensor output, Tensor logSumExp, AttentionShape shape)

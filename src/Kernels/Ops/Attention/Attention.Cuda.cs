@@ -1,15 +1,12 @@
-// Attention on CUDA: tiles of 64 queries or keys; see attention.cu for tiles and orders. Backward's scratch holds delta, the row sums
-// of do*o, [B*H, T] fp32. Generation splits the keys of a long context into spans until the blocks fill the card twice.
+// Attention on CUDA; see attention.cu for tiles and orders. Backward's scratch holds delta, the row sums of do*o, [B*H, T] fp32. Generation splits the keys of a long context into spans until the blocks fill the card twice.
 namespace OrionNative.Kernels.Cuda;
 
 sealed partial class CudaOps
 {
     const string AttentionSource = "attention.cu";
-    const int AttentionRows = 64;
-    const int AttentionThreads = 128;
 
     /// <summary>The kernels of one head width.</summary>
-    sealed record AttentionKernels(CudaKernel Forward, CudaKernel Delta, CudaKernel GradientKv, CudaKernel GradientQ, int OtherRows);
+    sealed record AttentionKernels(CudaKernel Forward, CudaKernel Delta, CudaKernel GradientKv, CudaKernel GradientQ);
 
     const string CachedSource = "attention_cached.cu";
     const int SpanKeys = 256;
@@ -21,34 +18,40 @@ sealed partial class CudaOps
     public void AttentionForward(Tensor qkv, Tensor output, Tensor logSumExp, AttentionShape shape)
     {
         CheckAttention(qkv, output, logSumExp, shape);
-        AttentionKernels kernels = KernelsOf(shape);
-        kernels.Forward.Launch(
-            _stream, new(DivideUp(shape.Tokens, AttentionRows), shape.QueryHeads, shape.Sequences), AttentionThreads, SharedBytes(3 * AttentionRows, shape),
-            qkv, output, logSumExp, shape.Tokens, shape.QueryHeads, shape.KeyValueHeads);
+        AttentionTiles tiles = AttentionTiles.Forward(shape.HeadWidth);
+        KernelsOf(shape).Forward.Launch(
+            _stream, tiles.Grid(shape, shape.QueryHeads), AttentionTiles.Threads, tiles.SharedBytes, qkv, output, logSumExp, shape.Tokens, shape.QueryHeads, shape.KeyValueHeads);
     }
 
     /// <inheritdoc cref="IOps.AttentionBackwardBytes"/>
     public long AttentionBackwardBytes(AttentionShape shape) => sizeof(float) * (long)shape.Rows * shape.QueryHeads;
 
     /// <inheritdoc cref="IOps.AttentionBackward"/>
-    public void AttentionBackward(Tensor qkv, Tensor output, Tensor gradOutput, Tensor logSumExp, Tensor gradQkv, nint scratch, AttentionShape shape)
+    public void AttentionBackward(
+        Tensor qkv, Tensor output, Tensor gradOutput, Tensor logSumExp, Tensor gradQkv, nint scratch, AttentionShape shape, Tensor angles, int startPosition)
     {
         CheckAttention(qkv, output, logSumExp, shape);
         Shape.Is(gradOutput, ElementType.BFloat16, shape.Rows, shape.OutputColumns);
         Shape.Is(gradQkv, ElementType.BFloat16, shape.Rows, shape.PackedColumns);
         Shape.Holds(gradOutput.IsContiguous && gradQkv.IsContiguous, "rows without gaps", gradQkv);
         ArgumentOutOfRangeException.ThrowIfZero(scratch);
+        nint anglesOfFirst = 0;
+        if (!angles.IsEmpty)
+        {
+            CheckAngles(angles, shape, startPosition);
+            anglesOfFirst = angles.RowRange(startPosition, shape.Tokens).Address;
+        }
+
         AttentionKernels kernels = KernelsOf(shape);
-        int blocks = DivideUp(shape.Tokens, AttentionRows), sharedBytes = SharedBytes((2 * AttentionRows) + (2 * kernels.OtherRows), shape);
+        AttentionTiles keys = AttentionTiles.GradientKv(shape.HeadWidth), queries = AttentionTiles.GradientQ(shape.HeadWidth);
         kernels.Delta.Launch(
-            _stream, DivideUp((long)shape.Rows * shape.QueryHeads, AttentionThreads / 32), AttentionThreads, 0,
-            output, gradOutput, scratch, shape.Tokens, shape.QueryHeads, shape.Rows);
+            _stream, AttentionTiles.DeltaBlocks(shape), AttentionTiles.Threads, 0, output, gradOutput, scratch, shape.Tokens, shape.QueryHeads, shape.Rows);
         kernels.GradientKv.Launch(
-            _stream, new(blocks, shape.KeyValueHeads, shape.Sequences), AttentionThreads, sharedBytes,
-            qkv, gradOutput, logSumExp, scratch, gradQkv, shape.Tokens, shape.QueryHeads, shape.KeyValueHeads);
+            _stream, keys.Grid(shape, shape.KeyValueHeads), AttentionTiles.Threads, keys.SharedBytes,
+            qkv, gradOutput, logSumExp, scratch, anglesOfFirst, gradQkv, shape.Tokens, shape.QueryHeads, shape.KeyValueHeads);
         kernels.GradientQ.Launch(
-            _stream, new(blocks, shape.QueryHeads, shape.Sequences), AttentionThreads, sharedBytes,
-            qkv, gradOutput, logSumExp, scratch, gradQkv, shape.Tokens, shape.QueryHeads, shape.KeyValueHeads);
+            _stream, queries.Grid(shape, shape.QueryHeads), AttentionTiles.Threads, queries.SharedBytes,
+            qkv, gradOutput, logSumExp, scratch, anglesOfFirst, gradQkv, shape.Tokens, shape.QueryHeads, shape.KeyValueHeads);
     }
 
     /// <inheritdoc cref="IOps.AttentionCached"/>
@@ -87,30 +90,57 @@ sealed partial class CudaOps
         Shape.Holds(qkv.IsContiguous && output.IsContiguous && logSumExp.IsContiguous, "rows without gaps", qkv);
     }
 
-    static int SharedBytes(int tileRows, AttentionShape shape) => tileRows * shape.HeadWidth * 2;
-
     AttentionKernels KernelsOf(AttentionShape shape) => shape.HeadWidth switch
     {
-        32 => _attention32 ??= LoadAttention(32, 64),
-        64 => _attention64 ??= LoadAttention(64, 64),
-        128 => _attention128 ??= LoadAttention(128, 32),
+        32 => _attention32 ??= LoadAttention(32),
+        64 => _attention64 ??= LoadAttention(64),
+        128 => _attention128 ??= LoadAttention(128),
         _ => throw new ArgumentException($"attention on CUDA has heads of 32, 64 or 128, not {shape.HeadWidth}"),
     };
 
-    AttentionKernels LoadAttention(int width, int otherRows)
+    AttentionKernels LoadAttention(int width)
     {
-        CudaKernel Load(string name, int tileRows)
+        CudaKernel Load(string name, int sharedBytes)
         {
             CudaKernel kernel = Kernel(AttentionSource, $"attention_{name}_d{width}");
-            if (tileRows > 0)
+            if (sharedBytes > 0)
             {
-                kernel.AllowDynamicShared(tileRows * width * 2);
+                kernel.AllowDynamicShared(sharedBytes);
             }
 
             return kernel;
         }
 
-        int backwardRows = (2 * AttentionRows) + (2 * otherRows);
-        return new(Load("forward", 3 * AttentionRows), Load("delta", 0), Load("gradient_kv", backwardRows), Load("gradient_q", backwardRows), otherRows);
+        return new(
+            Load("forward", AttentionTiles.Forward(width).SharedBytes), Load("delta", 0),
+            Load("gradient_kv", AttentionTiles.GradientKv(width).SharedBytes), Load("gradient_q", AttentionTiles.GradientQ(width).SharedBytes));
     }
+}
+
+/// <summary>What a block of an attention kernel holds in shared memory, as attention.cu has it.</summary>
+/// <param name="Rows">Queries or keys that a block owns.</param>
+/// <param name="TileRows">Rows of all its tiles.</param>
+/// <param name="Width">Head width.</param>
+readonly record struct AttentionTiles(int Rows, int TileRows, int Width)
+{
+    public const int Threads = 128;
+
+    public int SharedBytes => TileRows * Width * 2;
+
+    /// <summary>Queries, and a step of 64 keys and values.</summary>
+    public static AttentionTiles Forward(int width) => new(128, 128 + (2 * 64), width);
+
+    /// <summary>Keys and values, and two steps of queries and gradients.</summary>
+    public static AttentionTiles GradientKv(int width)
+    {
+        int rows = width == 128 ? 64 : 128;
+        return new(rows, (2 * rows) + (4 * 32), width);
+    }
+
+    /// <summary>Queries and gradients, and two steps of keys and values.</summary>
+    public static AttentionTiles GradientQ(int width) => new(128, (2 * 128) + (4 * (width == 128 ? 16 : 32)), width);
+
+    public static int DeltaBlocks(AttentionShape shape) => (int)((((long)shape.Rows * shape.QueryHeads * shape.HeadWidth / 8) + Threads - 1) / Threads);
+
+    public LaunchSize Grid(AttentionShape shape, int heads) => new((shape.Tokens + Rows - 1) / Rows, heads, shape.Sequences);
 }

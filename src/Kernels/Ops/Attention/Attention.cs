@@ -1,6 +1,7 @@
 // Causal grouped-query attention with an online softmax: no T x T matrix in memory.
 //   s = q*k^T/sqrt(D) for keys up to the query's position,  p = softmax(s),  o = p*v          FlashAttention-2, arXiv:2307.08691
 // backward recomputes p from the log-sum-exp:  dv = p^T*do,  ds = p*(do*v^T - sum(do*o)),  dq = ds*k/sqrt(D),  dk = ds^T*q/sqrt(D)
+// Queries and keys were turned by Rotary; backward turns their gradients back on request, for a kernel can do it on the way out.
 // Causal FLOP: forward 2*B*H*T*T*D, backward 2.5 times that.
 namespace OrionNative.Kernels;
 
@@ -31,8 +32,11 @@ public partial interface IOps
     long AttentionBackwardBytes(AttentionShape shape);
 
     /// <summary>gradQkv[B*T, (H+2G)*D] = the gradient; every element is written. scratch holds at least
-    /// <see cref="AttentionBackwardBytes"/> bytes.</summary>
-    void AttentionBackward(Tensor qkv, Tensor output, Tensor gradOutput, Tensor logSumExp, Tensor gradQkv, nint scratch, AttentionShape shape);
+    /// <see cref="AttentionBackwardBytes"/> bytes. With the angles of <see cref="RotaryTable"/> the gradient is that of the rows before
+    /// <see cref="Rotary"/> at startPosition: queries and keys are turned back. Without (default), that of qkv as it is.</summary>
+    void AttentionBackward(
+        Tensor qkv, Tensor output, Tensor gradOutput, Tensor logSumExp, Tensor gradQkv, nint scratch, AttentionShape shape,
+        Tensor angles = default, int startPosition = 0);
 
     /// <summary>Generation: the N rows of qkv[N, (H+2G)*D] are the tokens start..start+N-1 of one sequence. Appends their keys
     /// and values to keys[Tmax, G*D] and values[Tmax, G*D] and writes output[N, H*D], each row attending to all before it.</summary>

@@ -11,18 +11,10 @@ static partial class KernelCases
         (AttentionShape shape, int start, bool inverse) = c.Pick(
             (new AttentionShape(1, 4 * c.Size, 32, 8, 128), 0, false),
             (new(1, 1, 1, 1, 16), 0, false), (new(2, 5, 3, 1, 64), 7, false), (new(1, 9, 4, 2, 128), 3, true), (new(1, 3, 2, 1, 32), 0, true));
-        int half = shape.HeadWidth / 2, heads = shape.QueryHeads + shape.KeyValueHeads;
+        int heads = shape.QueryHeads + shape.KeyValueHeads;
         ushort[] x = Random(1, shape.Rows * shape.PackedColumns);
-        float[] table = new float[(start + shape.Tokens) * shape.HeadWidth];
-        for (int i = 0; i < table.Length / 2; i++)
-        {
-            (int position, int pair) = (i / half, i % half);
-            (double sine, double cosine) = Math.SinCos(position * Math.Pow(Base, -2.0 * pair / shape.HeadWidth));
-            (table[(position * shape.HeadWidth) + pair], table[(position * shape.HeadWidth) + half + pair]) = ((float)cosine, (float)sine);
-        }
-
-        var (qkv, angles) = (c.Upload(x), c.Upload(table));
-        long chunks = (long)shape.Rows * heads * half / 8;
+        var (qkv, angles) = (c.Upload(x), c.Upload(RotaryAngles(start + shape.Tokens, shape.HeadWidth, Base)));
+        long chunks = (long)shape.Rows * heads * shape.HeadWidth / 16;
         CudaKernel kernel = c.Kernel("rotary.cu", "rotary");
         c.LaunchWith(() => kernel.Launch(c.Stream, Blocks(chunks), 256, 0,
             qkv.Address, angles.Address, shape.Tokens, heads, shape.PackedColumns, shape.HeadWidth, start, inverse ? -1f : 1f, chunks));
@@ -35,6 +27,20 @@ static partial class KernelCases
             Oracle.Rotary(expected, shape, Base, start, inverse);
             return [new("qkv", () => KernelCase.Widen(qkv), expected, Rounding, 4 * Single)];
         };
+    }
+
+    static float[] RotaryAngles(int positions, int width, double rotaryBase)
+    {
+        float[] table = new float[positions * width];
+        int half = width / 2;
+        for (int i = 0; i < table.Length / 2; i++)
+        {
+            (int position, int pair) = (i / half, i % half);
+            (double sine, double cosine) = Math.SinCos(position * Math.Pow(rotaryBase, -2.0 * pair / width));
+            (table[(position * width) + pair], table[(position * width) + half + pair]) = ((float)cosine, (float)sine);
+        }
+
+        return table;
     }
 
     static string Named(AttentionShape s) => $"B={s.Sequences} T={s.Tokens} H={s.QueryHeads} G={s.KeyValueHeads} D={s.HeadWidth}";

@@ -30,9 +30,7 @@ sealed partial class CudaOps
     public void Rotary(Tensor qkv, Tensor table, AttentionShape shape, int startPosition, bool inverse)
     {
         Shape.Is(qkv, ElementType.BFloat16, shape.Rows, shape.PackedColumns);
-        Shape.Is(table, ElementType.Float32, table.Rows, shape.HeadWidth);
-        Shape.Holds(shape.HeadWidth % (2 * Chunk) == 0, "a head width of a multiple of 16", table);
-        Shape.Holds(startPosition >= 0 && startPosition + shape.Tokens <= table.Rows, "a row for every position", table);
+        CheckAngles(table, shape, startPosition);
         RequireChunks(qkv);
         int heads = shape.QueryHeads + shape.KeyValueHeads;
         long chunks = (long)shape.Rows * heads * shape.HeadWidth / (2 * Chunk);
@@ -40,5 +38,12 @@ sealed partial class CudaOps
         _rotary.Launch(
             _stream, DivideUp(chunks, Threads), Threads, 0,
             qkv, table, shape.Tokens, heads, qkv.Stride, shape.HeadWidth, startPosition, inverse ? -1f : 1f, chunks);
+    }
+
+    static void CheckAngles(Tensor table, AttentionShape shape, int startPosition)
+    {
+        Shape.Is(table, ElementType.Float32, table.Rows, shape.HeadWidth);
+        Shape.Holds(table.IsContiguous && shape.HeadWidth % (2 * Chunk) == 0, "rows without gaps and a head width of a multiple of 16", table);
+        Shape.Holds(startPosition >= 0 && startPosition + shape.Tokens <= table.Rows, "a row for every position", table);
     }
 }
