@@ -39,7 +39,7 @@ static unsafe class AttentionSuite
             Samples,
             0.03,
             () => ops.AttentionForward(qkv, output, logSumExp, shape),
-            () => ops.AttentionBackward(qkv, output, gradOutput, logSumExp, gradQkv, (nint)scratch, shape));
+            () => ops.AttentionBackward(qkv, output, gradOutput, logSumExp, gradQkv, (nint)scratch, shape, default, 0));
         double peak = CpuPeak.MeasureFmaGflops(team, VectorPathChoice.Widest);
         double gflop = 2.0 * shape.Sequences * shape.QueryHeads * shape.Tokens * shape.Tokens * shape.HeadWidth / 1e9;
         string device = $"cpu ({VectorPathChoice.FromEnvironment()}, {team.Count} threads)";
