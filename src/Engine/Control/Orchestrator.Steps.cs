@@ -11,6 +11,8 @@ namespace OrionNative.Engine.Control;
 
 sealed partial class Orchestrator
 {
+    const int UnmeasuredWindow = 2;
+
     readonly SortedDictionary<PeerId, ImmutableArray<double>> _reducedSums = [];
     /// <summary>Gone during the open reduction; their sums count in it, and only in it.</summary>
     readonly HashSet<PeerId> _departed = [];
@@ -97,37 +99,48 @@ sealed partial class Orchestrator
         }
     }
 
-    // The next microbatch goes to the holder of stage 0 that would finish it first; a slow one is not given what a fast
-    // one with a full window would still finish earlier, so no step's end waits for it.
+    // All that is left of the step is dealt in thought, each microbatch to the holder of stage 0 that would end first with it; of
+    // its hand a holder gets what its window allows, the slowest first: it must begin early to end with the others, and the
+    // lowest numbers go first everywhere. Nobody knows how slow an unmeasured holder is: where there is a choice it gets little.
     void GrantMore(Instant now)
     {
         PeerId[] holders = Placement.Routable(0);
         if (holders.Any(p => !IsDoubted(p, now)))
             holders = [.. holders.Where(p => !IsDoubted(p, now))];
-        var batches = new SortedDictionary<PeerId, ImmutableArray<int>.Builder>();
+        double[] told = [.. holders.Select(p => _members.TryGetValue(p, out MemberInfo? m) ? (double)m.ServiceNanoseconds : 0)];
+        double usual = told.Where(s => s > 0).DefaultIfEmpty(1).Min();
+        double[] service = [.. told.Select(s => s > 0 ? s : usual)];
         int[] outstanding = [.. holders.Select(_table.Outstanding)];
-        double[] service = [.. holders.Select(p => _members.TryGetValue(p, out MemberInfo? m) && m.ServiceNanoseconds > 0 ? m.ServiceNanoseconds : 0.0)];
-        double fastest = service.Where(s => s > 0).DefaultIfEmpty(1).Min();
-        for (int m = _table.NextUngranted(0); m >= 0; m = _table.NextUngranted(m + 1))
+        int[] hand = Deal(_table.UngrantedCount, outstanding, service);
+        int next = _table.NextUngranted(0);
+        foreach (int i in Enumerable.Range(0, holders.Length).OrderByDescending(i => service[i]))
         {
-            int best = -1;
-            double bestFinish = (_settings.GrantWindow + 1) * fastest;
-            for (int i = 0; i < holders.Length; i++)
+            int window = told[i] > 0 || holders.Length == 1 ? _settings.GrantWindow : Math.Min(UnmeasuredWindow, _settings.GrantWindow);
+            var batch = ImmutableArray.CreateBuilder<int>();
+            for (; batch.Count < hand[i] && outstanding[i] + batch.Count < window; next = _table.NextUngranted(next + 1))
             {
-                double finish = (outstanding[i] + 1) * (service[i] > 0 ? service[i] : fastest);
-                if (outstanding[i] < _settings.GrantWindow && (finish < bestFinish || holders.Length == 1))
-                    (best, bestFinish) = (i, finish);
+                _table.Grant(holders[i], next);
+                batch.Add(next);
             }
-            if (best < 0)
-                break;
-            outstanding[best]++;
-            _table.Grant(holders[best], m);
-            if (!batches.TryGetValue(holders[best], out ImmutableArray<int>.Builder? batch))
-                batches[holders[best]] = batch = ImmutableArray.CreateBuilder<int>();
-            batch.Add(m);
+            if (batch.Count > 0)
+                Send(holders[i], new OrchestratorMessage.Grant(_table.Step, batch.Max(_table.AttemptOf), batch.ToImmutable()));
         }
-        foreach ((PeerId peer, ImmutableArray<int>.Builder batch) in batches)
-            Send(peer, new OrchestratorMessage.Grant(_table.Step, batch.Max(_table.AttemptOf), batch.ToImmutable()));
+    }
+
+    static int[] Deal(int count, int[] outstanding, double[] service)
+    {
+        int[] hand = new int[outstanding.Length];
+        for (; count > 0 && hand.Length > 0; count--)
+        {
+            int best = 0;
+            for (int i = 1; i < hand.Length; i++)
+            {
+                if ((outstanding[i] + hand[i] + 1) * service[i] < (outstanding[best] + hand[best] + 1) * service[best])
+                    best = i;
+            }
+            hand[best]++;
+        }
+        return hand;
     }
 
     bool IsDoubted(PeerId peer, Instant now) => _members.TryGetValue(peer, out MemberInfo? member) && member.DoubtedUntil > now;

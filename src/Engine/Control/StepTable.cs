@@ -170,6 +170,17 @@ sealed class StepTable(int step, int stageCount, int microbatchCount)
         return -1;
     }
 
+    public int UngrantedCount
+    {
+        get
+        {
+            int count = 0;
+            for (int m = NextUngranted(0); m >= 0; m = NextUngranted(m + 1))
+                count++;
+            return count;
+        }
+    }
+
     /// <summary>Gives the microbatch to a holder of stage 0; returns the attempt, which starts at 1.</summary>
     public int Grant(PeerId peer, int microbatch)
     {

@@ -45,6 +45,17 @@ readonly record struct WorkId(int Epoch, int Step, int Microbatch, int Stage, in
     public override string ToString() => $"e{Epoch} s{Step} m{Microbatch} stage{Stage} a{Attempt}";
 }
 
+/// <summary>What a peer says of itself.</summary>
+/// <param name="Queued">Microbatches that wait for the compute or are in it.</param>
+/// <param name="FreeSlots">Microbatches that it would accept now.</param>
+/// <param name="Accepted">Microbatches of its step that it has accepted, the finished ones included.</param>
+/// <param name="ServiceNanoseconds">Compute of one microbatch, forward and backward; 0: not measured.</param>
+/// <param name="OwedNanoseconds">Compute that it owes for what it has accepted, that which waits for a gradient included.</param>
+readonly record struct PeerLoad(int Queued, int FreeSlots, int Accepted, long ServiceNanoseconds, long OwedNanoseconds)
+{
+    public override string ToString() => $"queued {Queued} free {FreeSlots} accepted {Accepted} service {ServiceNanoseconds / 1000000} ms owed {OwedNanoseconds / 1000000} ms";
+}
+
 readonly record struct WorkMessage(WorkKind Kind, WorkId Work)
 {
     /// <summary>For answers: what is answered, how, and why.</summary>
@@ -54,17 +65,13 @@ readonly record struct WorkMessage(WorkKind Kind, WorkId Work)
 
     public RefusalReason Reason { get; init; }
 
-    /// <summary>For Status and Answer: microbatches that wait for the compute, free slots, nanoseconds of compute each.</summary>
-    public int Queued { get; init; }
-
-    public int FreeSlots { get; init; }
-
-    public long ServiceNanoseconds { get; init; }
+    /// <summary>For Status and Answer.</summary>
+    public PeerLoad Load { get; init; }
 
     public override string ToString() => Kind switch
     {
         WorkKind.Answer => $"{Answered} {Verdict}{(Reason == RefusalReason.None ? "" : $"({Reason})")} {Work}",
-        WorkKind.Status => $"Status queued {Queued} free {FreeSlots} service {ServiceNanoseconds / 1000000} ms",
+        WorkKind.Status => $"Status {Load}",
         _ => $"{Kind} {Work}",
     };
 }

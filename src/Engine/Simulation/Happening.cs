@@ -46,7 +46,7 @@ readonly record struct Happening(HappeningKind Kind, int Node)
         hash = FakeModel.Hash(hash, (ulong)Step << 32 | (uint)Microbatch, (ulong)Compute);
         WorkMessage m = Message;
         hash = FakeModel.Hash(hash, (ulong)m.Work.Step << 32 | (uint)m.Work.Microbatch, (ulong)m.Kind << 16 | (ulong)m.Verdict << 8 | (ulong)m.Reason);
-        hash = FakeModel.Hash(hash, (ulong)m.Work.Epoch << 32 | (uint)m.Work.Attempt, (ulong)m.Queued << 32 | (uint)m.FreeSlots);
+        hash = FakeModel.Hash(hash, (ulong)m.Work.Epoch << 32 | (uint)m.Work.Attempt, (ulong)m.Load.Queued << 32 | (uint)m.Load.FreeSlots);
         foreach (char letter in Detail?.GetType().Name ?? "")
             hash = FakeModel.Hash(hash, letter, Payload);
         return FakeModel.Hash(hash, Payload, (ulong)ReduceId);

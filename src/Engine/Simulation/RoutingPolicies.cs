@@ -3,6 +3,7 @@
 //   Uniform      p_j = 1/n over the active
 //   FreeCache    w_j = ln(free cache) + 1/(1 + queue) over the active with free cache, else uniform    (IOTA, live code)
 //   Pathfinder   Routing/Pathfinder.cs
+using OrionNative.Engine.Control;
 using OrionNative.Engine.Routing;
 using OrionNative.Engine.Run;
 
@@ -80,6 +81,7 @@ sealed class PathfinderPolicy(PathfinderSettings settings, ulong seed, long payl
 {
     readonly Pathfinder _pathfinder = new(settings, seed);
     readonly Dictionary<PeerId, int> _numbers = [];
+    readonly Dictionary<PeerId, int> _sentSinceTold = [];
     SeededRandom _random = new(SeededRandom.Derive(seed, 1));
 
     public int Pick(ReadOnlySpan<int> candidates, Instant now)
@@ -94,7 +96,7 @@ sealed class PathfinderPolicy(PathfinderSettings settings, ulong seed, long payl
             }
             _pathfinder.SetCandidates(peers);
         }
-        return _pathfinder.TryPick(payloadBytes, [], now, out PeerId peer)
+        return _pathfinder.TryPick(payloadBytes, stepMicrobatches: 0, [], now, out PeerId peer)
             ? _numbers[peer]
             : candidates[_random.NextBelow(candidates.Length)];
     }
@@ -103,14 +105,19 @@ sealed class PathfinderPolicy(PathfinderSettings settings, ulong seed, long payl
     {
         PeerId id = PeerId.FromNumber(peer);
         _pathfinder.SetSuspected(id, !told.IsActive);
-        if (told.IsActive)
-            _pathfinder.HandleStatus(id, told.ForwardQueue + Math.Max(0, 1 - told.FreeCache), 1, told.Service, now);
+        if (!told.IsActive)
+            return;
+        // a broadcast knows of all that was sent before it; the benchmark's peers never say that they are full
+        for (_sentSinceTold.Remove(id, out int sent); sent > 0; sent--)
+            _pathfinder.HandleAnswered(id);
+        _pathfinder.HandleStatus(id, new PeerLoad(told.ForwardQueue + Math.Max(0, 1 - told.FreeCache), int.MaxValue, 0, told.Service.Ticks * 100, 0), now);
     }
 
     public void HandleSent(int peer, TimeSpan roundTrip, TimeSpan transfer, long bytes)
     {
         PeerId id = PeerId.FromNumber(peer);
         _pathfinder.HandleSent(id);
+        _sentSinceTold[id] = _sentSinceTold.GetValueOrDefault(id) + 1;
         _pathfinder.HandleRoundTrip(id, roundTrip);
         _pathfinder.HandleTransfer(id, bytes, transfer);
     }

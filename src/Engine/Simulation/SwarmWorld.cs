@@ -84,6 +84,9 @@ sealed partial class SwarmWorld
 
     public List<(double Seconds, int From, int Microbatch)> Reroutes { get; } = [];
 
+    /// <summary>When each commit was made, the undone ones too.</summary>
+    public List<double> CommitSeconds { get; } = [];
+
     public int[] HoldersOf(int stage) =>
         [.. _peers.Where(p => p is not null && p.Core.Schedule.Stage == stage).Select(p => p!.Node)];
 
@@ -260,6 +263,8 @@ sealed partial class SwarmWorld
                 _records.Add(persist.Record);
                 Checks.Persisted(persist.Record);
                 _trace?.Invoke($"{_queue.Now.Seconds,10:F4}  LOG {persist.Record.GetType().Name} {(persist.Record is DurableRecord.PlacementPublished ? "" : persist.Record)}");
+                if (persist.Record is DurableRecord.StepCommitted)
+                    CommitSeconds.Add(Now.Seconds);
                 if (persist.Record is DurableRecord.RunEnded ended)
                     (_isEnded, _endReason) = (true, ended.Reason);
                 break;

@@ -66,9 +66,7 @@ public class ControlCodecTests
             Answered = WorkKind.Forward,
             Verdict = Verdict.Busy,
             Reason = RefusalReason.NoSlot,
-            Queued = 6,
-            FreeSlots = 7,
-            ServiceNanoseconds = long.MaxValue,
+            Load = new PeerLoad(6, 7, 8, long.MaxValue, long.MaxValue - 1),
         };
         byte[] wire = ControlCodec.Encode(message);
         Assert.Equal(message, ControlCodec.DecodeWork(wire));

@@ -1,4 +1,5 @@
 // The choice itself: probabilities follow the formula in the header.
+using OrionNative.Engine.Control;
 using OrionNative.Engine.Routing;
 using OrionNative.Engine.Run;
 
@@ -16,11 +17,14 @@ public class PathfinderTests
         return pathfinder;
     }
 
+    static PeerLoad Load(int queued, int free, double seconds, int accepted = 0, double owed = 0) =>
+        new(queued, free, accepted, (long)(seconds * 1e9), (long)(owed * 1e9));
+
     static double Share(Pathfinder pathfinder, PeerId peer, Instant now)
     {
         int hits = 0;
         for (int i = 0; i < Draws; i++)
-            hits += pathfinder.TryPick(0, [], now, out PeerId picked) && picked == peer ? 1 : 0;
+            hits += pathfinder.TryPick(0, 0, [], now, out PeerId picked) && picked == peer ? 1 : 0;
         return (double)hits / Draws;
     }
 
@@ -34,8 +38,8 @@ public class PathfinderTests
     public void TwoSpeeds_NothingQueued_SharesAreTheFormulas(double gamma, double floor)
     {
         Pathfinder pathfinder = Of(new PathfinderSettings { Gamma = gamma, Floor = floor, WorthWaiting = 100 }, _a, _b);
-        pathfinder.HandleStatus(_a, 0, 4, TimeSpan.FromSeconds(1), Instant.Zero);
-        pathfinder.HandleStatus(_b, 0, 4, TimeSpan.FromSeconds(2), Instant.Zero);
+        pathfinder.HandleStatus(_a, Load(0, 4, 1), Instant.Zero);
+        pathfinder.HandleStatus(_b, Load(0, 4, 2), Instant.Zero);
         double weight = Math.Pow(2, -gamma);
         double expected = (1 - floor) * weight / (1 + weight) + floor / 2;
         Assert.Equal(expected, Share(pathfinder, _b, Instant.Zero), Tolerance(expected));
@@ -48,9 +52,9 @@ public class PathfinderTests
         pathfinder.SetSuspected(_a, true);
         pathfinder.HandleBusy(_b);
         Assert.Equal(1, Share(pathfinder, _c, Instant.Zero));
-        Assert.False(pathfinder.TryPick(0, [_c], Instant.Zero, out _));
-        pathfinder.HandleStatus(_b, 0, 1, TimeSpan.Zero, Instant.Zero);
-        Assert.True(pathfinder.TryPick(0, [_c], Instant.Zero, out PeerId picked));
+        Assert.False(pathfinder.TryPick(0, 0, [_c], Instant.Zero, out _));
+        pathfinder.HandleStatus(_b, Load(0, 1, 0), Instant.Zero);
+        Assert.True(pathfinder.TryPick(0, 0, [_c], Instant.Zero, out PeerId picked));
         Assert.Equal(_b, picked);
     }
 
@@ -58,9 +62,9 @@ public class PathfinderTests
     public void FastOneFull_SlowOneFree_WaitingIsChosen()
     {
         Pathfinder pathfinder = Of(new PathfinderSettings { WorthWaiting = 3 }, _a, _b);
-        pathfinder.HandleStatus(_a, 0, 0, TimeSpan.FromSeconds(1), Instant.Zero);
-        pathfinder.HandleStatus(_b, 0, 4, TimeSpan.FromSeconds(5), Instant.Zero);
-        Assert.False(pathfinder.TryPick(0, [], Instant.Zero, out _));
+        pathfinder.HandleStatus(_a, Load(0, 0, 1), Instant.Zero);
+        pathfinder.HandleStatus(_b, Load(0, 4, 5), Instant.Zero);
+        Assert.False(pathfinder.TryPick(0, 0, [], Instant.Zero, out _));
     }
 
     [Fact]
@@ -77,7 +81,7 @@ public class PathfinderTests
     public void SlowLink_SameSpeed_ExpectedTimeCountsRoundTripAndTransfer()
     {
         Pathfinder pathfinder = Of(new PathfinderSettings { Smoothing = 1 }, _a);
-        pathfinder.HandleStatus(_a, 2, 4, TimeSpan.FromSeconds(1), Instant.Zero);
+        pathfinder.HandleStatus(_a, Load(2, 4, 1), Instant.Zero);
         pathfinder.HandleRoundTrip(_a, TimeSpan.FromSeconds(0.1));
         pathfinder.HandleTransfer(_a, 1_000_000, TimeSpan.FromSeconds(0.5));
         // 0.1 s round trip + 2 MB at 2 MB/s + one service time for each of the two ahead and ours

@@ -111,7 +111,7 @@ public class PeerScheduleTests
     }
 
     void Accept(int from, WorkMessage sent) => _schedule.HandleMessage(Id(from),
-        new WorkMessage(WorkKind.Answer, sent.Work) { Answered = sent.Kind, Verdict = Verdict.Accepted, FreeSlots = 4 }, _now, _effects);
+        new WorkMessage(WorkKind.Answer, sent.Work) { Answered = sent.Kind, Verdict = Verdict.Accepted, Load = new PeerLoad(0, 4, 0, 0, 0) }, _now, _effects);
 
     [Fact]
     public void GradientAndForwardWait_ComputeEnds_BackwardGoesFirst()

@@ -1,5 +1,5 @@
 // How control messages travel: one byte that says who speaks, then JSON {"kind", "body", ...}. Work messages between peers,
-// which are many and small, are 48 fixed bytes instead. What cannot be read is an InvalidDataException that names it.
+// which are many and small, are 56 fixed bytes instead. What cannot be read is an InvalidDataException that names it.
 using System.Buffers.Binary;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -39,7 +39,7 @@ enum ControlTag : byte
 
 static class ControlCodec
 {
-    public const int WorkBytes = 48;
+    public const int WorkBytes = 56;
 
     static readonly JsonSerializerOptions _options = new() { Converters = { new PeerIdConverter(), new MicrobatchSetConverter() }, NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals };
 
@@ -90,13 +90,14 @@ static class ControlCodec
         wire[3] = (byte)message.Verdict;
         wire[4] = (byte)message.Reason;
         Span<byte> rest = wire.AsSpan(8);
-        ReadOnlySpan<int> numbers = [message.Work.Epoch, message.Work.Step, message.Work.Microbatch, message.Work.Stage, message.Work.Attempt, message.Queued, message.FreeSlots];
+        ReadOnlySpan<int> numbers = [message.Work.Epoch, message.Work.Step, message.Work.Microbatch, message.Work.Stage, message.Work.Attempt, message.Load.Queued, message.Load.FreeSlots, message.Load.Accepted];
         for (int i = 0; i < numbers.Length; i++)
         {
             BinaryPrimitives.WriteInt32LittleEndian(rest[(4 * i)..], numbers[i]);
         }
 
-        BinaryPrimitives.WriteInt64LittleEndian(rest[32..], message.ServiceNanoseconds);
+        BinaryPrimitives.WriteInt64LittleEndian(rest[32..], message.Load.ServiceNanoseconds);
+        BinaryPrimitives.WriteInt64LittleEndian(rest[40..], message.Load.OwedNanoseconds);
         return wire;
     }
 
@@ -114,9 +115,7 @@ static class ControlCodec
             Answered = (WorkKind)wire[2],
             Verdict = (Verdict)wire[3],
             Reason = (RefusalReason)wire[4],
-            Queued = Number(rest, 5),
-            FreeSlots = Number(rest, 6),
-            ServiceNanoseconds = BinaryPrimitives.ReadInt64LittleEndian(rest[32..]),
+            Load = new PeerLoad(Number(rest, 5), Number(rest, 6), Number(rest, 7), BinaryPrimitives.ReadInt64LittleEndian(rest[32..]), BinaryPrimitives.ReadInt64LittleEndian(rest[40..])),
         };
     }
 

@@ -20,6 +20,7 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
     OrchestratorMessage.LoadState? _loading;
     Instant _heartbeatAt, _heardAt;
     bool _isConnected;
+    long _toldService;
 
     public PeerSchedule Schedule => _schedule;
 
@@ -180,9 +181,11 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
     {
         if (State is PeerState.Member or PeerState.Working)
             _schedule.HandleTick(now, effects);
-        if (!_isConnected || now < _heartbeatAt)
+        bool isNews = _toldService == 0 && _schedule.ServiceNanoseconds > 0;
+        if (!_isConnected || now < _heartbeatAt && !isNews)
             return;
         _heartbeatAt = now + _heartbeatInterval;
+        _toldService = _schedule.ServiceNanoseconds;
         Tell(new PeerMessage.Heartbeat(_schedule.ServiceNanoseconds, (now - _heardAt).Ticks * 100), effects);
     }
 

@@ -15,7 +15,7 @@ sealed partial class PeerSchedule
             SendReattach(ref entry, microbatch, entry.Hint, now, effects);
             return;
         }
-        if (!_pathfinder.TryPick(_settings.CodeBytes, [], now, out PeerId peer))
+        if (!_pathfinder.TryPick(_settings.CodeBytes, _settings.MicrobatchCount, [], now, out PeerId peer))
         {
             entry.HandAt = now + _settings.RetryAfter;
             return;
@@ -32,13 +32,20 @@ sealed partial class PeerSchedule
 
     void Sent(ref Entry entry, PeerId peer, Instant now)
     {
-        if (entry.Hand != Leg.Held || entry.Downstream != peer)
-            _pathfinder.HandleSent(peer);
+        entry.ExpectedSeconds = _pathfinder.FinishSeconds(peer, _settings.CodeBytes, now);
+        _pathfinder.HandleSent(peer, isNew: entry.Hand != Leg.Held || entry.Downstream != peer);
         entry.Downstream = peer;
         entry.Hand = Leg.Sent;
         entry.HandAttempt = entry.Attempt;
         entry.SentAt = now;
         entry.IsHandedOn = false;
+    }
+
+    // Before anything else becomes of a hand-over that is on its way.
+    void NoLongerSent(in Entry entry)
+    {
+        if (entry.Hand == Leg.Sent)
+            _pathfinder.HandleAnswered(entry.Downstream);
     }
 
     static void SetPending(ref Entry entry, Instant at)
@@ -50,6 +57,7 @@ sealed partial class PeerSchedule
     // The microbatch is offered elsewhere, under a new attempt.
     void Reroute(ref Entry entry, Instant at)
     {
+        NoLongerSent(entry);
         _pathfinder.HandleSettled(entry.Downstream);
         if (entry.Hint == entry.Downstream)
             entry.Hint = PeerId.None;
@@ -86,17 +94,20 @@ sealed partial class PeerSchedule
         switch (answer.Verdict)
         {
             case Verdict.Accepted or Verdict.Duplicate:
+                NoLongerSent(entry);
                 entry.Hand = Leg.Held;
                 entry.HeldAt = now;
                 if (IsLinked(entry.Upstream) && entry.Own == Own.Forwarded)
                     Send(entry.Upstream, new WorkMessage(WorkKind.Handed, Work(answer.Work.Microbatch, Stage - 1, entry.Attempt)), effects);
                 break;
             case Verdict.Busy:
+                NoLongerSent(entry);
                 _pathfinder.HandleBusy(from);
                 _pathfinder.HandleSettled(from);
                 SetPending(ref entry, answer.Reason == RefusalReason.NotYet ? now + _settings.RetryAfter : now);
                 break;
             case Verdict.Refused when answer.Reason == RefusalReason.StaleStep:
+                NoLongerSent(entry);
                 entry.Hand = Leg.Idle;
                 break;
             default:

@@ -28,7 +28,7 @@ sealed partial class PeerSchedule
                 if (TryFence(from, message, out Verdict verdict, out RefusalReason reason))
                     Receive(from, message, now, effects);
                 else if (message.Kind is WorkKind.Forward or WorkKind.Gradient or WorkKind.Reattach)
-                    Answer(from, message, verdict, reason, effects);
+                    Answer(from, message, verdict, reason, now, effects);
                 break;
         }
         Advance(now, effects);
@@ -114,17 +114,18 @@ sealed partial class PeerSchedule
         if (entry.Own is not (Own.None or Own.Superseded))
         {
             bool isAdopted = TryAdopt(ref entry, from, message.Work.Attempt, now);
-            Answer(from, message, isAdopted ? Verdict.Duplicate : Verdict.Refused, isAdopted ? RefusalReason.None : RefusalReason.Superseded, effects);
+            Answer(from, message, isAdopted ? Verdict.Duplicate : Verdict.Refused, isAdopted ? RefusalReason.None : RefusalReason.Superseded, now, effects);
             return;
         }
         bool isTooEarly = IsSealed || _isOnePath && IsAheadOfOrder(message.Work.Microbatch);
         if (isTooEarly || _inFlight >= _slotCount)
         {
-            Answer(from, message, Verdict.Busy, isTooEarly ? RefusalReason.NotYet : RefusalReason.NoSlot, effects);
+            Answer(from, message, Verdict.Busy, isTooEarly ? RefusalReason.NotYet : RefusalReason.NoSlot, now, effects);
             return;
         }
         Accept(ref entry, from, message.Work.Attempt);
-        Answer(from, message, Verdict.Accepted, RefusalReason.None, effects);
+        Answer(from, message, Verdict.Accepted, RefusalReason.None, now, effects);
+        TellOtherFeeders(from, now, effects);
     }
 
     bool IsAheadOfOrder(int microbatch)
@@ -161,11 +162,11 @@ sealed partial class PeerSchedule
     {
         if (entry.Own is Own.None or Own.Superseded)
         {
-            Answer(from, message, Verdict.Refused, RefusalReason.Unknown, effects);
+            Answer(from, message, Verdict.Refused, RefusalReason.Unknown, now, effects);
             return;
         }
         bool isAdopted = TryAdopt(ref entry, from, message.Work.Attempt, now);
-        Answer(from, message, isAdopted ? Verdict.Accepted : Verdict.Refused, isAdopted ? RefusalReason.None : RefusalReason.Superseded, effects);
+        Answer(from, message, isAdopted ? Verdict.Accepted : Verdict.Refused, isAdopted ? RefusalReason.None : RefusalReason.Superseded, now, effects);
         if (isAdopted && entry.Own == Own.Forwarded && entry.Hand == Leg.Held)
             SendReattach(ref entry, message.Work.Microbatch, entry.Downstream, now, effects);
     }
@@ -193,7 +194,7 @@ sealed partial class PeerSchedule
             verdict = isComing ? Verdict.Busy : Verdict.Refused;
             reason = isComing ? RefusalReason.NotYet : RefusalReason.Unknown;
         }
-        Answer(from, message, verdict, reason, effects);
+        Answer(from, message, verdict, reason, now, effects);
     }
 
     // The next stage has finished this microbatch: it lies with that peer, whoever we had asked.
@@ -201,6 +202,7 @@ sealed partial class PeerSchedule
     {
         if (entry.Downstream == from && entry.Hand == Leg.Held && !entry.IsHandedOn)
             MeasureHop(from, now - entry.HeldAt);
+        NoLongerSent(entry);
         if (entry.Hand is Leg.Sent or Leg.Held)
             _pathfinder.HandleSettled(entry.Downstream);
         entry.Downstream = from;
@@ -216,6 +218,7 @@ sealed partial class PeerSchedule
             return;
         if (entry.Own == Own.Forwarding)
             _computingIsVoid = true;
+        NoLongerSent(entry);
         if (entry.Hand is Leg.Sent or Leg.Held)
         {
             _pathfinder.HandleSettled(entry.Downstream);
@@ -232,6 +235,6 @@ sealed partial class PeerSchedule
     }
 
     // Every answer tells the load as well, so that whoever sends to us knows it as of now.
-    void Answer(PeerId to, in WorkMessage message, Verdict verdict, RefusalReason reason, PeerEffects effects) =>
-        Send(to, WithLoad(new WorkMessage(WorkKind.Answer, message.Work) { Answered = message.Kind, Verdict = verdict, Reason = reason }), effects);
+    void Answer(PeerId to, in WorkMessage message, Verdict verdict, RefusalReason reason, Instant now, PeerEffects effects) =>
+        Send(to, WithLoad(new WorkMessage(WorkKind.Answer, message.Work) { Answered = message.Kind, Verdict = verdict, Reason = reason }, now), effects);
 }

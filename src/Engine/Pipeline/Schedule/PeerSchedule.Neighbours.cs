@@ -65,6 +65,9 @@ sealed partial class PeerSchedule
         _neighbourIndex.Clear();
         for (int i = 0; i < _neighbours.Length; i++)
             _neighbourIndex.Add(_neighbours[i].Member.Peer, i);
+        PeerId[] senders = Stage >= 0 ? _placement.Routable(Stage) : [];
+        int rank = Array.IndexOf(senders, _self);
+        _pathfinder.SetSenders(rank < 0 ? senders.Length : rank, senders.Length);
         _pathfinder.SetCandidates(Stage >= 0 && Stage + 1 < _placement.StageCount ? _placement.Routable(Stage + 1) : []);
         foreach (ref readonly Neighbour neighbour in _neighbours.AsSpan())
             _pathfinder.SetSuspected(neighbour.Member.Peer, !IsHealthy(neighbour.Member.Peer));
@@ -261,7 +264,7 @@ sealed partial class PeerSchedule
             return _settings.OverdueFirst;
         // Once handed on, the wait covers every stage from there to the end and back.
         double stages = entry.IsHandedOn ? 2 * (_settings.StageCount - Stage) : 1;
-        double seconds = Math.Max(_settings.OverdueLeast.TotalSeconds, _settings.OverdueFactor * usual) * stages;
+        double seconds = Math.Max(_settings.OverdueLeast.TotalSeconds, Math.Max(_settings.OverdueFactor * usual, 2 * entry.ExpectedSeconds)) * stages;
         return TimeSpan.FromSeconds(seconds);
     }
 
@@ -295,21 +298,11 @@ sealed partial class PeerSchedule
     void TellStatus(Instant now, PeerEffects effects)
     {
         _statusAt = now + _settings.StatusInterval;
-        WorkMessage status = WithLoad(new WorkMessage(WorkKind.Status, new WorkId(_placement.Epoch, Step, 0, Stage, 0)));
+        WorkMessage status = WithLoad(new WorkMessage(WorkKind.Status, new WorkId(_placement.Epoch, Step, 0, Stage, 0)), now);
         foreach (ref readonly Neighbour neighbour in _neighbours.AsSpan())
         {
             if (neighbour.IsLinked)
                 Send(neighbour.Member.Peer, status, effects);
         }
     }
-
-    WorkMessage WithLoad(in WorkMessage message) => message with
-    {
-        Queued = ComputeQueue(),
-        FreeSlots = IsWorking && !IsSealed ? Math.Max(0, _slotCount - _inFlight) : 0,
-        ServiceNanoseconds = ServiceNanoseconds,
-    };
-
-    void TakeLoad(PeerId from, in WorkMessage message, Instant now) =>
-        _pathfinder.HandleStatus(from, message.Queued, message.FreeSlots, new TimeSpan(message.ServiceNanoseconds / 100), now);
 }

@@ -34,6 +34,7 @@ sealed partial class PeerSchedule
         public double Loss;
         public Instant SentAt;
         public Instant HeldAt;
+        public double ExpectedSeconds;
         public Instant HandAt;
         public Instant ReturnAt;
     }
@@ -52,7 +53,7 @@ sealed partial class PeerSchedule
     bool _computingIsVoid;
     bool _isOnePath;
     Instant _computeBegan;
-    double _serviceSeconds;
+    double _forwardSeconds, _backwardSeconds;
 
     public PeerSchedule(ScheduleSettings settings, PathfinderSettings routing, PeerId self, ulong seed)
     {
@@ -75,12 +76,7 @@ sealed partial class PeerSchedule
 
     public int SlotCount => _slotCount;
 
-    /// <summary>Microbatches that wait for the compute or are in it.</summary>
-    public int Queued => ComputeQueue();
-
     public MicrobatchSet Contributed => _contributed;
-
-    public long ServiceNanoseconds => (long)(_serviceSeconds * 1e9);
 
     public bool IsComputing => _computing != ComputeKind.None;
 
@@ -95,7 +91,7 @@ sealed partial class PeerSchedule
         Step = step;
         Generation = 0;
         _slotCount = _settings.SlotCount(stage);
-        ClearStep();
+        ClearStep(now);
         TellStatus(now, effects);
         Advance(now, effects);
     }
@@ -105,19 +101,20 @@ sealed partial class PeerSchedule
     {
         Step = 0;
         Generation = 0;
-        ClearStep();
+        ClearStep(Instant.Zero);
         _waitingGrants.Clear();
         _waitingReduce = null;
         _isApplying = false;
     }
 
-    void ClearStep()
+    void ClearStep(Instant now)
     {
         Array.Clear(_entries);
         _contributed = new MicrobatchSet(_settings.MicrobatchCount);
         _granted.Clear();
         _inFlight = 0;
         _computingIsVoid = _computing != ComputeKind.None;
+        _pathfinder.BeginStep(now);
         _pendingRebuild = null;
         _pendingReduce = null;
         _sealedId = 0;
@@ -136,7 +133,7 @@ sealed partial class PeerSchedule
         _computingIsVoid = false;
         if (!isVoid)
         {
-            Measure(kind, now);
+            Measure(kind, now, effects);
             if (kind == ComputeKind.Forward)
                 FinishForward(ref _entries[microbatch], loss, now);
             else
@@ -180,13 +177,6 @@ sealed partial class PeerSchedule
             TellStatus(now, effects);
     }
 
-    void Measure(ComputeKind kind, Instant now)
-    {
-        // A microbatch is one forward and one backward; each half moves the average of the whole by its own length doubled.
-        double sample = (now - _computeBegan).TotalSeconds * (kind == ComputeKind.Replay ? 1 : 2);
-        _serviceSeconds = _serviceSeconds == 0 ? sample : _serviceSeconds + 0.1 * (sample - _serviceSeconds);
-    }
-
     // Everything that may move after an event: deferred commands, hand-overs, returns, then the next compute.
     void Advance(Instant now, PeerEffects effects)
     {
@@ -209,15 +199,6 @@ sealed partial class PeerSchedule
             TakeUpGrants();
         if (!IsComputing && !IsSealed)
             StartCompute(now, effects);
-    }
-
-    /// <summary>Microbatches that wait for the compute or are in it; what waits for a gradient does not count.</summary>
-    int ComputeQueue()
-    {
-        int count = 0;
-        foreach (ref readonly Entry entry in _entries.AsSpan())
-            count += entry.Own is Own.Queued or Own.Forwarding or Own.GradientReady or Own.Backwarding ? 1 : 0;
-        return count;
     }
 
     void StartCompute(Instant now, PeerEffects effects)
