@@ -87,4 +87,57 @@ public class PathfinderTests
         // 0.1 s round trip + 2 MB at 2 MB/s + one service time for each of the two ahead and ours
         Assert.Equal(0.1 + 1 + 3, pathfinder.ExpectedSeconds(_a, 2_000_000, Instant.Zero), 1e-5);
     }
+
+    // Two fast ones (1 s) with 5 s of work each and an idle slow one (8 s); n left. All end together at H, 2 H - 10 + H/8 = n.
+    [Theory]
+    [InlineData(6, false)]    // H = 16 / 2.125 = 7.53, the slow one would end at 8
+    [InlineData(8, true)]     // H = 18 / 2.125 = 8.47
+    public void RestOfTheStepIsKnown_SlowOneEndsBeforeTheOthersOrNot_GetsItOrNot(int left, bool isWorthIt)
+    {
+        Pathfinder pathfinder = Of(new PathfinderSettings(), _a, _b, _c);
+        foreach (PeerId fast in (PeerId[])[_a, _b])
+            pathfinder.HandleStatus(fast, Load(5, 4, 1, accepted: 10, owed: 5), Instant.Zero);
+        pathfinder.HandleStatus(_c, Load(0, 4, 8), Instant.Zero);
+        int hits = 0;
+        for (int i = 0; i < Draws; i++)
+            hits += pathfinder.TryPick(0, 20 + left, [], Instant.Zero, out PeerId picked) && picked == _c ? 1 : 0;
+        Assert.Equal(isWorthIt, hits > 0);
+    }
+
+    [Fact]
+    public void StragglerWithRoomForOne_ThreeSenders_OneOfThemHasTheTurn()
+    {
+        int takers = 0;
+        for (int rank = 0; rank < 3; rank++)
+        {
+            Pathfinder pathfinder = Of(new PathfinderSettings(), _a, _b);
+            pathfinder.SetSenders(rank, 3);
+            pathfinder.HandleStatus(_a, Load(9, 0, 1, accepted: 20, owed: 9), Instant.Zero);
+            pathfinder.HandleStatus(_b, Load(0, 4, 8, accepted: 1), Instant.Zero);
+            takers += pathfinder.TryPick(0, 22, [], Instant.Zero, out _) ? 1 : 0;
+        }
+        Assert.Equal(1, takers);
+    }
+
+    [Fact]
+    public void NobodyMeasured_SecondMicrobatch_WaitsUntilTheFirstHasShown()
+    {
+        Pathfinder pathfinder = Of(new PathfinderSettings(), _a, _b);
+        pathfinder.HandleSent(_a);
+        pathfinder.HandleSent(_b);
+        Assert.False(pathfinder.TryPick(0, 8, [], Instant.Zero, out _));
+        pathfinder.HandleAnswered(_b);
+        pathfinder.HandleStatus(_b, Load(0, 4, 1, accepted: 1), Instant.Zero);
+        Assert.True(pathfinder.TryPick(0, 8, [], Instant.Zero, out PeerId picked));
+        Assert.Equal(_b, picked);
+    }
+
+    [Fact]
+    public void OneSlotLeft_OneIsOnItsWayThere_NotPickedAgain()
+    {
+        Pathfinder pathfinder = Of(new PathfinderSettings(), _a);
+        pathfinder.HandleStatus(_a, Load(0, 1, 1), Instant.Zero);
+        pathfinder.HandleSent(_a);
+        Assert.False(pathfinder.TryPick(0, 8, [], Instant.Zero, out _));
+    }
 }
