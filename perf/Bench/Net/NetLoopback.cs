@@ -11,7 +11,7 @@ namespace OrionNative.Bench.Net;
 
 static class NetLoopback
 {
-    const int MessageBytes = 8 << 20, Messages = 20, Depth = 3, CodeBytes = 2_306_867, Rounds = 5, Trips = 15;
+    const int MessageBytes = 8 << 20, Messages = 20, Depth = 3, CodeBytes = 2_306_867, Rounds = 5, TripRounds = 25, Trips = 5;
 
     public static int Run()
     {
@@ -78,7 +78,7 @@ static class NetLoopback
             go(10);
             medians[name] = [];
         }
-        for (int round = 0; round < Rounds; round++)
+        for (int round = 0; round < TripRounds; round++)
             foreach ((string name, Func<int, List<double>> go) in runs) medians[name].Add(NetRecord.Median(go(Trips)));
         var values = new JsonObject();
         foreach (string name in runs.Keys)

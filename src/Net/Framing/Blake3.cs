@@ -1,15 +1,15 @@
 // The digest of a payload: BLAKE3 (default mode, 32 bytes), over memory that fills up from its beginning.
 // A tree: chunks of 1024 bytes, each chained through blocks of 64; parents join pairs, the left subtree being the largest
 // power of two chunks. Source: the BLAKE3 paper, sections 2.1 to 2.6; the functions keep its names.
-// Sixteen chunks are hashed at once, one per lane of a 512-bit vector, while the bytes are still in cache: one core does
-// two to three times the rate of SHA-256 with its instructions (decision 0021). The total length is known beforehand,
-// so nothing is buffered. Invariant: 64 KiB groups join the tree only if more bytes follow, so no parent is ever the root.
+// Sixteen chunks are hashed at once, one per lane of the widest vectors there are, while the bytes are still in cache: with
+// 512 bits one core does two to three times the rate of SHA-256 with its instructions (decision 0021). The total length is
+// known beforehand, so nothing is buffered. Invariant: 64 KiB groups join the tree only if more bytes follow, so no parent is ever the root.
 using System.Numerics;
 using System.Runtime.CompilerServices;
 
 namespace OrionNative.Net.Framing;
 
-sealed unsafe class Blake3
+sealed unsafe class Blake3(int lanes)
 {
     public const int DigestBytes = 32;
 
@@ -17,10 +17,15 @@ sealed unsafe class Blake3
     const int GroupLevel = 6, DepthMax = 54;
     const uint ChunkStart = 1, ChunkEnd = 2, Parent = 4, Root = 8;
 
+    readonly int _lanes = lanes;
     readonly byte[] _stack = new byte[DepthMax * DigestBytes];
     int _depth;
     byte* _data;
     ulong _total, _hashed;
+
+    /// <summary>With the widest vectors that this processor has.</summary>
+    public Blake3()
+        : this(Blake3Lanes.Widest) { }
 
     /// <summary>The digest of <paramref name="bytes"/> bytes, all there already.</summary>
     public static void Hash(byte* data, ulong bytes, Span<byte> digest)
@@ -50,7 +55,7 @@ sealed unsafe class Blake3
         {
             ulong chunk = _hashed / ChunkBytes;
             for (int i = 0; i < GroupChunks; i += Blake3Lanes.Count)
-                Blake3Lanes.Chunks(_data + _hashed + ((ulong)i * ChunkBytes), chunk + (ulong)i, values + (i * DigestBytes));
+                Blake3Lanes.Chunks(_lanes, _data + _hashed + ((ulong)i * ChunkBytes), chunk + (ulong)i, values + (i * DigestBytes));
             for (int count = GroupChunks; count > 1; count /= 2) Parents(values, count);
             _hashed += GroupBytes;
             Push(values, _hashed / GroupBytes);
@@ -62,34 +67,45 @@ sealed unsafe class Blake3
     public void Finish(Span<byte> digest)
     {
         Advance(_total);
-        uint* last = stackalloc uint[8];
-        byte* values = stackalloc byte[Blake3Lanes.Count * DigestBytes];
-        while (_total - _hashed > Blake3Lanes.Count * ChunkBytes)
+        byte* values = stackalloc byte[GroupChunks * DigestBytes];
+        int count = Math.Max(1, (int)((_total - _hashed + ChunkBytes - 1) / ChunkBytes));
+        if (count == 1 && _depth == 0) Chunk(_data, (int)_total, 0, Root, (uint*)values);
+        else Rest(values, count);
+        for (; count > 2 || (count == 2 && _depth > 0); count = (count + 1) / 2)
         {
-            ulong chunk = _hashed / ChunkBytes;
-            Blake3Lanes.Chunks(_data + _hashed, chunk, values);
-            for (int i = 0; i < Blake3Lanes.Count; i++) Push(values + (i * DigestBytes), chunk + (ulong)i + 1);
-            _hashed += Blake3Lanes.Count * ChunkBytes;
+            // an odd one out goes up as it is; it is put aside because unused lanes write over it
+            uint* odd = stackalloc uint[8];
+            Buffer.MemoryCopy(values + ((count - 1) * DigestBytes), odd, DigestBytes, DigestBytes);
+            Parents(values, count);
+            if (count % 2 == 1) Buffer.MemoryCopy(odd, values + (count / 2 * DigestBytes), DigestBytes, DigestBytes);
         }
-        if (_total - _hashed > ChunkBytes)
-        {
-            // the lanes read sixteen chunks, so what there is goes where sixteen may be read; the others' values are dropped
-            byte* tail = stackalloc byte[Blake3Lanes.Count * ChunkBytes];
-            ulong chunk = _hashed / ChunkBytes, whole = (_total - _hashed - 1) / ChunkBytes;
-            Buffer.MemoryCopy(_data + _hashed, tail, Blake3Lanes.Count * ChunkBytes, whole * ChunkBytes);
-            Blake3Lanes.Chunks(tail, chunk, values);
-            for (ulong i = 0; i < whole; i++) Push(values + (i * DigestBytes), chunk + i + 1);
-            _hashed += whole * ChunkBytes;
-        }
-        Chunk(_data + _hashed, (int)(_total - _hashed), _hashed / ChunkBytes, _depth == 0 ? Root : 0, last);
+        if (count == 2) Join(values, (uint*)values, Root);
         uint* block = stackalloc uint[16];
         while (_depth > 0)
         {
             Pop((byte*)block);
-            Buffer.MemoryCopy(last, block + 8, DigestBytes, DigestBytes);
-            Join((byte*)block, last, _depth == 0 ? Root : 0);
+            Buffer.MemoryCopy(values, block + 8, DigestBytes, DigestBytes);
+            Join((byte*)block, (uint*)values, _depth == 0 ? Root : 0);
         }
-        new ReadOnlySpan<byte>(last, DigestBytes).CopyTo(digest);
+        new ReadOnlySpan<byte>(values, DigestBytes).CopyTo(digest);
+    }
+
+    // The values of the chunks behind the last whole group, `count` of them, the last perhaps shorter.
+    [SkipLocalsInit]
+    void Rest(byte* values, int count)
+    {
+        ulong first = _hashed / ChunkBytes;
+        int whole = (int)((_total - _hashed) / ChunkBytes), done = 0;
+        for (; whole - done >= Blake3Lanes.Count; done += Blake3Lanes.Count)
+            Blake3Lanes.Chunks(_lanes, _data + _hashed + (done * ChunkBytes), first + (ulong)done, values + (done * DigestBytes));
+        if (whole > done)
+        {
+            // the lanes read sixteen chunks, so what there is goes where sixteen may be read; the others' values are not used
+            byte* few = stackalloc byte[Blake3Lanes.Count * ChunkBytes];
+            Buffer.MemoryCopy(_data + _hashed + (done * ChunkBytes), few, Blake3Lanes.Count * ChunkBytes, (whole - done) * ChunkBytes);
+            Blake3Lanes.Chunks(_lanes, few, first + (ulong)done, values + (done * DigestBytes));
+        }
+        if (count > whole) Chunk(_data + _hashed + (whole * ChunkBytes), (int)(_total - _hashed) - (whole * ChunkBytes), first + (ulong)whole, 0, (uint*)(values + (whole * DigestBytes)));
     }
 
     // Joins a finished subtree to the stack; `finished` counts the subtrees of its size so far.
@@ -109,12 +125,12 @@ sealed unsafe class Blake3
 
     void Pop(byte* value) => _stack.AsSpan(--_depth * DigestBytes, DigestBytes).CopyTo(new Span<byte>(value, DigestBytes));
 
-    // In place, `count` a power of two. The lanes join sixteen pairs or none: the unused ones hash what lies behind, which a
+    // In place. The lanes join sixteen pairs or none: the unused ones hash what lies behind, which a
     // group always owns, and cost less than two compressions one by one.
-    static void Parents(byte* values, int count)
+    void Parents(byte* values, int count)
     {
         for (int i = 0; i < count; i += 2 * Blake3Lanes.Count)
-            Blake3Lanes.Parents(values + (i * DigestBytes), values + (i / 2 * DigestBytes), Parent);
+            Blake3Lanes.Parents(_lanes, values + (i * DigestBytes), values + (i / 2 * DigestBytes), Parent);
     }
 
     static void Join(byte* block, uint* value, uint root)

@@ -62,11 +62,14 @@ sealed unsafe class LaneQueue
 
     public void AddPayload(byte* data, nuint bytes, Outgoing owner) => Add(data, bytes, 0, owner);
 
-    public nuint Peek(out byte* data)
+    /// <summary>The first bytes not sent, and whose payload they are, if they are payload.</summary>
+    public nuint Peek(out byte* data, out Outgoing? payloadOf)
     {
         data = null;
+        payloadOf = null;
         if (_next == _tail) return 0;
         ref Segment segment = ref _segments[_next % Segments];
+        if (segment.RingBytes == 0) payloadOf = segment.Owner;
         data = segment.Data + _sentOfNext;
         return segment.Bytes - _sentOfNext;
     }

@@ -1,7 +1,6 @@
 // One message on its way out, and the task that its sender awaits. Reused: steady traffic allocates nothing.
 //   Waiting (for a granted slot) -> Sending -> Sent -> Done        and from each to Done by refusal, cancelling, deadline, close
-// Done needs three things: the outcome is known, no segment of it is unacknowledged, and the thread that sends it has computed
-// its digest. Until then its slot stays InFlight.
+// Done needs two things: the outcome is known, and no segment of it is unacknowledged. Until then its slot stays InFlight.
 // The continuation runs on the thread pool, queued without an allocation, so user code never runs on the transport's loop.
 using System.Threading.Tasks.Sources;
 
@@ -14,6 +13,7 @@ sealed class Outgoing(Action<Outgoing> recycle) : IValueTaskSource<Answer>, IThr
     static readonly Action<object?> _completed = static _ => { };
 
     // the loop's
+    public readonly Blake3 Hash = new();
     public MessageHeader Header;
     public Slot? Slot;
     public ulong Id;
@@ -21,7 +21,7 @@ sealed class Outgoing(Action<Outgoing> recycle) : IValueTaskSource<Answer>, IThr
     public uint GrantedSlot;
     public ulong GrantedBytes;
     public ulong SentBytes;
-    public bool Sealed, DigestFollows;
+    public bool DigestFollows;
     public bool Begun;
     public bool Abandoned;
     public volatile bool CancelRequested;
@@ -30,9 +30,6 @@ sealed class Outgoing(Action<Outgoing> recycle) : IValueTaskSource<Answer>, IThr
     public Answer Outcome;
     public CancellationTokenRegistration Cancellation;
     public PeerLink? Link;
-
-    // the sending thread's, until it hands it over with a Seal command
-    public Digest Digest;
 
     // the waiter's: null -> a continuation -> _completed, or null -> _completed
     Action<object?>? _continuation, _late;
@@ -46,7 +43,7 @@ sealed class Outgoing(Action<Outgoing> recycle) : IValueTaskSource<Answer>, IThr
     {
         (Header, Slot, DeadlineNanoseconds) = (header, slot, deadlineNanoseconds);
         (State, Id, GrantedSlot, GrantedBytes, SentBytes) = (OutgoingState.Waiting, 0, 0, 0, 0);
-        (Sealed, DigestFollows) = (!header.Digest.IsEmpty, header.Digest.IsEmpty);
+        DigestFollows = header.Digest.IsEmpty;
         (Begun, Abandoned, CancelRequested, Unacknowledged, Outcome) = (false, false, false, 0, default);
         (_continuation, _late, _state) = (null, null, null);
     }

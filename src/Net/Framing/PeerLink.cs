@@ -60,7 +60,7 @@ public sealed record LinkOptions
 /// <summary>A link to one peer over one connection of either transport.</summary>
 public sealed class PeerLink : ITransportUser, ISessionHost
 {
-    enum CommandKind : byte { Send, Seal, Cancel, Grant, Answer, Request, Respond, Tick }
+    enum CommandKind : byte { Send, Cancel, Grant, Answer, Request, Respond, Tick }
 
     struct Command
     {
@@ -121,7 +121,7 @@ public sealed class PeerLink : ITransportUser, ISessionHost
             throw new ArgumentException($"The payload has {header.PayloadBytes} bytes, its slot {slot.CapacityBytes}.", nameof(header));
         slot.BeginRead();
         Outgoing message = Rent();
-        // A large payload leaves while this thread computes its digest; a small one is quicker in one go.
+        // The digest of a large payload is computed while it leaves; a small one carries it in its header.
         bool isSmall = header.Digest.IsEmpty && header.PayloadBytes <= (ulong)_options.DigestFirstBytes;
         message.Reset(isSmall ? header with { Digest = Digest.Of(slot.Data, (nuint)header.PayloadBytes) } : header, slot, Now() + ((deadline ?? _options.AnswerWithin).Ticks * 100));
         var task = new ValueTask<Answer>(message, message.Version);
@@ -132,12 +132,6 @@ public sealed class PeerLink : ITransportUser, ISessionHost
         {
             message.Outcome = new Answer(AnswerKind.LinkClosed);
             message.Finish();
-        }
-        else if (!isSmall && header.Digest.IsEmpty)
-        {
-            // The message is not Done before the loop has this, unless the link has closed; then Post does nothing.
-            message.Digest = Digest.Of(slot.Data, (nuint)header.PayloadBytes);
-            Post(new Command { Kind = CommandKind.Seal, Message = message });
         }
         return task;
     }
@@ -302,7 +296,6 @@ public sealed class PeerLink : ITransportUser, ISessionHost
         switch (command.Kind)
         {
             case CommandKind.Send: Send(command.Message!); break;
-            case CommandKind.Seal: _session.Sender.Seal(command.Message!); break;
             case CommandKind.Cancel: _session.Sender.Cancel(command.Message!.Id, AnswerKind.Cancelled); break;
             case CommandKind.Grant: _session.Receiver.Grant(command.Slot!, command.Lane); break;
             case CommandKind.Answer: _session.Answer(command.Id, command.Answer); break;

@@ -47,14 +47,6 @@ sealed unsafe class Sender
         Promote((int)message.Header.Lane);
     }
 
-    /// <summary>The digest of a message is known now.</summary>
-    public void Seal(Outgoing message)
-    {
-        message.Header = message.Header with { Digest = message.Digest };
-        message.Sealed = true;
-        TryFinish(message);
-    }
-
     public void Granted(Lane lane, uint slot, ulong bytes)
     {
         if (lane == Lane.Control) throw new InvalidDataException("a slot was granted for the control lane, which carries no payload");
@@ -95,7 +87,10 @@ sealed unsafe class Sender
     {
         LaneQueue queue = _lanes[(int)lane];
         if (!queue.HasUnsent) Fill((int)lane, queue);
-        return queue.Peek(out data);
+        nuint bytes = queue.Peek(out data, out Outgoing? payloadOf);
+        // what the transport has taken is hashed now, while it is in cache and its packets are on their way
+        if (payloadOf is { DigestFollows: true }) payloadOf.Hash.Advance((ulong)(data - payloadOf.Slot!.Data));
+        return bytes;
     }
 
     public void Advance(Lane lane, nuint bytes) => _lanes[(int)lane].Advance(bytes);
@@ -164,7 +159,7 @@ sealed unsafe class Sender
                 continue;
             }
             if (!message.Begun || message.SentBytes < message.Header.PayloadBytes) Chunk(queue, message);
-            if (message.SentBytes < message.Header.PayloadBytes || !message.Sealed) continue;
+            if (message.SentBytes < message.Header.PayloadBytes || (message.DigestFollows && queue.HasUnsent)) continue;
             if (message.DigestFollows) End(queue, message);
             Sent(lane, message);
         }
@@ -172,14 +167,12 @@ sealed unsafe class Sender
 
     // The message that speaks next: on Bulk the one with the least left, because taking turns would let equal messages end
     // together and leave the link idle for the round trip that their slots need to be granted again (docs/decisions/0020).
-    // One whose bytes have left and whose digest is still being computed lets others pass.
     static Outgoing? Next(List<Outgoing> sending, bool nearestFirst)
     {
         Outgoing? next = null;
         foreach (Outgoing message in sending)
         {
             ulong left = message.Header.PayloadBytes - message.SentBytes;
-            if (left == 0 && message.Begun && !message.Sealed && !message.Abandoned) continue;
             if (!nearestFirst) return message;
             if (next is null || left < next.Header.PayloadBytes - next.SentBytes) next = message;
         }
@@ -195,6 +188,7 @@ sealed unsafe class Sender
         {
             new DataFrame(DataFrameType.Begin, message.GrantedSlot, message.Id).Encode(frame);
             (message.DigestFollows ? message.Header with { Digest = default } : message.Header).Encode(frame[DataFrame.Bytes..]);
+            message.Hash.Start(message.Slot!.Data, message.Header.PayloadBytes);
             message.Begun = true;
         }
         if (bytes == 0) return;
@@ -208,7 +202,7 @@ sealed unsafe class Sender
     {
         Span<byte> frame = queue.AddFrame(DataFrame.Bytes + Digest.Bytes, message);
         new DataFrame(DataFrameType.End, message.GrantedSlot, message.Id).Encode(frame);
-        message.Header.Digest.CopyTo(frame[DataFrame.Bytes..]);
+        message.Hash.Finish(frame[DataFrame.Bytes..]);
     }
 
     void Sent(int lane, Outgoing message)
@@ -250,7 +244,7 @@ sealed unsafe class Sender
 
     void TryFinish(Outgoing message)
     {
-        if (message.IsDecided && message.Sealed && message.Unacknowledged == 0 && message.State == OutgoingState.Sent) Finish(message);
+        if (message.IsDecided && message.Unacknowledged == 0 && message.State == OutgoingState.Sent) Finish(message);
     }
 
     void Finish(Outgoing message)

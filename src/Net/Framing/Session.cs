@@ -58,7 +58,7 @@ sealed unsafe class Session : ILaneSource, ILaneSink, IReceiverHost
     /// <summary>Unacknowledged control bytes wait; someone should hear of it when this stays true.</summary>
     public bool ControlWaits => _control.HasUnsent;
 
-    public nuint Peek(Lane lane, out byte* data) => lane == Lane.Control ? _control.Peek(out data) : Sender.Peek(lane, out data);
+    public nuint Peek(Lane lane, out byte* data) => lane == Lane.Control ? _control.Peek(out data, out _) : Sender.Peek(lane, out data);
 
     public void Advance(Lane lane, nuint bytes)
     {

@@ -70,7 +70,8 @@ sealed unsafe class SendBatch : IDisposable
         }
         else _isShort = bytes < _segment;
         _bytes += bytes;
-        if (++_count == UdpSocket.BatchSegmentsMax) Flush();
+        // full: the other side may begin with it while the next one is written
+        if (++_count == UdpSocket.BatchSegmentsMax || _bytes + _segment > UdpSocket.BatchBytesMax) Flush();
     }
 
     /// <summary>Sends what there is.</summary>
