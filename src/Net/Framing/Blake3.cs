@@ -67,20 +67,19 @@ sealed unsafe class Blake3(int lanes)
     public void Finish(Span<byte> digest)
     {
         Advance(_total);
-        byte* values = stackalloc byte[GroupChunks * DigestBytes];
+        byte* values = stackalloc byte[GroupChunks * DigestBytes], odd = stackalloc byte[DigestBytes];
+        uint* block = stackalloc uint[16];
         int count = Math.Max(1, (int)((_total - _hashed + ChunkBytes - 1) / ChunkBytes));
         if (count == 1 && _depth == 0) Chunk(_data, (int)_total, 0, Root, (uint*)values);
         else Rest(values, count);
         for (; count > 2 || (count == 2 && _depth > 0); count = (count + 1) / 2)
         {
             // an odd one out goes up as it is; it is put aside because unused lanes write over it
-            uint* odd = stackalloc uint[8];
             Buffer.MemoryCopy(values + ((count - 1) * DigestBytes), odd, DigestBytes, DigestBytes);
             Parents(values, count);
             if (count % 2 == 1) Buffer.MemoryCopy(odd, values + (count / 2 * DigestBytes), DigestBytes, DigestBytes);
         }
         if (count == 2) Join(values, (uint*)values, Root);
-        uint* block = stackalloc uint[16];
         while (_depth > 0)
         {
             Pop((byte*)block);

@@ -2,6 +2,7 @@
 // Blake3Block's with vectors for words, and only loading needs a transpose (Blake3Vectors). One text serves every width:
 // the compiler makes it three times, for 16 lanes of 512 bits, 8 of 256 (two runs a call) and 4 of 128 (four runs).
 // Cost per block and lane: 7 rounds x 8 G x 14 operations = 784 vector operations.
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
@@ -19,7 +20,7 @@ interface ILanes<TVector> where TVector : unmanaged
 
     static abstract TVector Xor(TVector a, TVector b);
 
-    static abstract TVector RotateRight(TVector x, byte bits);
+    static abstract TVector RotateRight(TVector x, [ConstantExpected] byte bits);
 
     /// <summary>m[i] = word i of the 64-byte blocks at data, data + stride, ..., for i below 16.</summary>
     static abstract unsafe void Load(byte* data, int stride, TVector* m);
@@ -109,5 +110,5 @@ static unsafe class Blake3Lanes
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static void Mix<V, L>(ref V x, V with, byte bits) where V : unmanaged where L : ILanes<V> => x = L.RotateRight(L.Xor(x, with), bits);
+    static void Mix<V, L>(ref V x, V with, [ConstantExpected] byte bits) where V : unmanaged where L : ILanes<V> => x = L.RotateRight(L.Xor(x, with), bits);
 }

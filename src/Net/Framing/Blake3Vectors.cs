@@ -2,6 +2,7 @@
 // A rotation is one instruction with AVX-512 (at every width), a byte shuffle for 16 and 8 bits elsewhere, or two shifts.
 // A transpose goes in two steps: within quarters of 128 bits by interleaving, then the quarters change places.
 // Invariant: what is computed does not depend on the instructions that the processor has.
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.Arm;
@@ -20,7 +21,7 @@ readonly unsafe struct Lanes512 : ILanes<Vector512<uint>>
     public static Vector512<uint> Xor(Vector512<uint> a, Vector512<uint> b) => a ^ b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<uint> RotateRight(Vector512<uint> x, byte bits) =>
+    public static Vector512<uint> RotateRight(Vector512<uint> x, [ConstantExpected] byte bits) =>
         Avx512F.IsSupported ? Avx512F.RotateRight(x, bits) : (x >>> bits) | (x << (32 - bits));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -73,7 +74,7 @@ readonly unsafe struct Lanes256 : ILanes<Vector256<uint>>
     public static Vector256<uint> Xor(Vector256<uint> a, Vector256<uint> b) => a ^ b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<uint> RotateRight(Vector256<uint> x, byte bits)
+    public static Vector256<uint> RotateRight(Vector256<uint> x, [ConstantExpected] byte bits)
     {
         if (Avx512F.VL.IsSupported) return Avx512F.VL.RotateRight(x, bits);
         if (Avx2.IsSupported && bits == 16) return Avx2.Shuffle(x.AsByte(), Vector256.Create(Lanes128.By16, Lanes128.By16)).AsUInt32();
@@ -130,7 +131,7 @@ readonly unsafe struct Lanes128 : ILanes<Vector128<uint>>
     public static Vector128<uint> Xor(Vector128<uint> a, Vector128<uint> b) => a ^ b;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<uint> RotateRight(Vector128<uint> x, byte bits)
+    public static Vector128<uint> RotateRight(Vector128<uint> x, [ConstantExpected] byte bits)
     {
         if (Avx512F.VL.IsSupported) return Avx512F.VL.RotateRight(x, bits);
         if (bits == 16) return Vector128.Shuffle(x.AsByte(), By16).AsUInt32();
