@@ -13,7 +13,8 @@ public enum ElementType : byte
     /// <summary>The upper half of a single: 8 exponent bits, 7 fraction bits.</summary>
     BFloat16,
 
-    /// <summary>The low 16 bits of a single whose upper half is a <see cref="BFloat16"/>: together an exact master weight.</summary>
+    /// <summary>What is left of a single beside its nearest <see cref="BFloat16"/>, a signed 16-bit difference of the bits: together an
+    /// exact master weight (<see cref="Numerics.BFloat16.Split"/>).</summary>
     Low16,
 
     /// <summary>Signed 32-bit integer: token ids.</summary>

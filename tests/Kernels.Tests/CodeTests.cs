@@ -116,6 +116,33 @@ public class CodeTests
     }
 
     [Fact]
+    public void BFloat16_Split_IsTheNearestAndJoinsToTheSameBits()
+    {
+        // every upper half, with remainders around the ends of the interval that one bfloat16 stands for
+        foreach (uint low in new uint[] { 0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF })
+        {
+            for (uint high = 0; high <= ushort.MaxValue; high++)
+            {
+                float master = BitConverter.UInt32BitsToSingle((high << 16) | low);
+                (ushort nearest, ushort rest) = BFloat16.Split(master);
+                float joined = BFloat16.Join(nearest, rest);
+                if (float.IsNaN(master))
+                {
+                    Assert.True(float.IsNaN(joined) && float.IsNaN(BFloat16.ToSingle(nearest)));
+                    continue;
+                }
+
+                // two neighbours are equally near in a tie only, where the further one from zero is taken
+                ushort expected = low == 0x8000 ? (ushort)(high + 1) : BFloat16.FromSingle(master);
+                if (BitConverter.SingleToUInt32Bits(joined) != BitConverter.SingleToUInt32Bits(master) || nearest != expected)
+                {
+                    Assert.Fail($"{master:R} ({(high << 16) | low:X8}) splits into {nearest:X4} and {rest:X4}, which join to {joined:R}; the nearest is {expected:X4}");
+                }
+            }
+        }
+    }
+
+    [Fact]
     public void BFloat16_Stochastic_HasTheValueAsItsMean()
     {
         // 1 + 3/1024 lies 3/8 of the way from 1 to 1 + 1/128: of the 65536 random numbers exactly 3/8 round up

@@ -5,6 +5,7 @@ using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using OrionNative.Engine.Run;
 using OrionNative.Kernels;
+using OrionNative.Kernels.Numerics;
 
 namespace OrionNative.Engine.Model;
 
@@ -107,8 +108,7 @@ sealed class ParameterSet : IDisposable
         ushort[] high = ArrayPool<ushort>.Shared.Rent(values.Length), low = ArrayPool<ushort>.Shared.Rent(values.Length);
         for (int i = 0; i < values.Length; i++)
         {
-            uint bits = BitConverter.SingleToUInt32Bits(values[i]);
-            (high[i], low[i]) = ((ushort)(bits >> 16), (ushort)bits);
+            (high[i], low[i]) = BFloat16.Split(values[i]);
         }
 
         Device.Upload(MemoryMarshal.AsBytes(high.AsSpan(0, values.Length)), parameter.Value.Address + (nint)(2 * start));
@@ -132,7 +132,7 @@ sealed class ParameterSet : IDisposable
         Device.Download(parameter.Low.Address + (nint)(2 * start), MemoryMarshal.AsBytes(low.AsSpan(0, values.Length)));
         for (int i = 0; i < values.Length; i++)
         {
-            values[i] = BitConverter.UInt32BitsToSingle(((uint)high[i] << 16) | low[i]);
+            values[i] = BFloat16.Join(high[i], low[i]);
         }
 
         ArrayPool<ushort>.Shared.Return(high);

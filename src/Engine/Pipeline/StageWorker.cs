@@ -3,6 +3,7 @@
 // Forward, backward and replay of a microbatch give the bits that the same stage gives in a single process.
 // Calls start work and do not wait for it: a payload that goes out is there, and one that came in is free, when a later mark of the
 // device's transfers is reached (on the CPU: at once). Not thread-safe: one thread drives it.
+using System.Runtime.InteropServices;
 using OrionNative.Engine.Model;
 using OrionNative.Engine.Run;
 using OrionNative.Engine.Training;
@@ -28,6 +29,7 @@ sealed unsafe class StageWorker : IDisposable
     readonly ITransfers _transfers;
     readonly Tensor _lossSums;
     readonly double* _hostLossSums;
+    readonly nint _hash;
     int _losses;
     int _nextVictim;
 
@@ -50,6 +52,7 @@ sealed unsafe class StageWorker : IDisposable
         _transfers = device.Transfers;
         _lossSums = new Tensor(device.Allocate(sizeof(double) * LossesKept, "losses"), ElementType.Float64, 1, LossesKept);
         _hostLossSums = (double*)_transfers.AllocateHost(sizeof(double) * LossesKept, "losses");
+        _hash = device.Allocate(sizeof(ulong), "the hash of the weights");
     }
 
     /// <summary>The model that this is a stage of.</summary>
@@ -153,6 +156,24 @@ sealed unsafe class StageWorker : IDisposable
         ForgetActivations();
     }
 
+    /// <summary>The <see cref="WeightHash"/> of the stage's exact masters in canonical order, taken where they lie: replicas on any devices
+    /// have one value exactly when they hold the same bits. Waits for it.</summary>
+    public ulong HashWeights()
+    {
+        IDevice device = _parameters.Device;
+        device.Ops.Zero(new Tensor(_hash, ElementType.Float32, 1, sizeof(ulong) / sizeof(float)));
+        long first = 0;
+        foreach (Parameter parameter in _parameters.All)
+        {
+            device.Ops.HashWeights(parameter.Value, parameter.Low, first, _hash);
+            first += parameter.Count;
+        }
+
+        ulong hash = 0;
+        device.Download(_hash, MemoryMarshal.AsBytes(new Span<ulong>(ref hash)));
+        return hash;
+    }
+
     /// <summary>No activations are kept: the weights changed, or the step is over.</summary>
     public void ForgetActivations() => Array.Fill(_microbatchInSlot, -1);
 
@@ -177,6 +198,7 @@ sealed unsafe class StageWorker : IDisposable
         _parameters.Device.Synchronize();
         _transfers.FreeHost((nint)_hostLossSums);
         _parameters.Device.Free(_lossSums.Address);
+        _parameters.Device.Free(_hash);
         Gradients.Dispose();
         _stage.Dispose();
         _optimizer.Dispose();

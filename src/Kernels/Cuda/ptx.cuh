@@ -72,6 +72,15 @@ __device__ __forceinline__ bf16 to_bf16(float x) {
 __device__ __forceinline__ float low_float(u32 pair) { return __uint_as_float(pair << 16); }
 __device__ __forceinline__ float high_float(u32 pair) { return __uint_as_float(pair & 0xffff0000u); }
 
+// An exact fp32 master in two halves: the nearest bf16 (a tie goes away from zero), and what is left of the bits as a signed number.
+//   bits = high * 2^16 + low,  -2^15 <= low < 2^15.   A NaN becomes the quiet one: rounded up, the bits of another may be none.
+__device__ __forceinline__ u32 join_master(u32 high, u32 low) { return (high << 16) + (u32)(int)(short)(u16)low; }
+__device__ __forceinline__ void split_master(u32 bits, u32& high, u32& low) {
+    if ((bits & 0x7fffffffu) > 0x7f800000u) bits = 0x7fc00000u;
+    high = (bits + 0x8000u) >> 16;
+    low = bits & 0xffffu;
+}
+
 // Eight bf16 in one 16-byte load or store; the address must be a multiple of 16.
 __device__ __forceinline__ uint4 load_8(const bf16* p) { return *reinterpret_cast<const uint4*>(p); }
 __device__ __forceinline__ void store_8(bf16* p, uint4 v) { *reinterpret_cast<uint4*>(p) = v; }

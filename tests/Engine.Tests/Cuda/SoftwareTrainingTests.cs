@@ -3,6 +3,7 @@
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using OrionNative.Engine.Model;
+using OrionNative.Engine.Pipeline;
 using OrionNative.Engine.Run;
 using OrionNative.Engine.Tests.Training;
 using OrionNative.Engine.Training;
@@ -78,6 +79,30 @@ public class SoftwareTrainingTests
         MemoryPlan plan = Trainer.Plan(model, run, device);
         Assert.Equal(offload == OffloadKind.Optimizer, plan.Host > 0);
         return (Convert.ToHexString(all.GetHashAndReset()), plan.Total);
+    }
+
+    [Fact]
+    public void HashWeights_OfEqualMasters_IsOneOnCpuAndCuda()
+    {
+        ModelConfig model = SoftwareDevice.Model(BoundaryKind.Anchored);
+        RunConfig run = SoftwareDevice.Run();
+        StageRange range = StageRange.Cut(model, model.Boundaries)[1];
+        using CudaDevice software = SoftwareDevice.Open();
+        using CpuDevice cpu = new(2);
+        using StageWorker stage = new(model, range, run, cpu, slots: 1), replica = new(model, range, run, software, slots: 1);
+        stage.Initialize(run.Seed);
+        replica.Initialize(run.Seed);
+        ulong hash = stage.HashWeights();
+        Assert.Equal(hash, replica.HashWeights());
+
+        // one bit of the low word of the last weight
+        StateTensor last = replica.State.Last(tensor => tensor.IsWeight);
+        float[] value = new float[1];
+        last.Read(last.Count - 1, value);
+        last.Write(last.Count - 1, [MathF.BitIncrement(value[0])]);
+        Assert.NotEqual(hash, replica.HashWeights());
+        last.Write(last.Count - 1, value);
+        Assert.Equal(hash, replica.HashWeights());
     }
 
     [Fact]

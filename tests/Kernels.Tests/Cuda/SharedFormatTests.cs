@@ -2,6 +2,7 @@
 using System.Runtime.InteropServices;
 using OrionNative.Kernels.Cpu;
 using OrionNative.Kernels.Cuda;
+using OrionNative.Kernels.Numerics;
 
 namespace OrionNative.Kernels.Tests.Cuda;
 
@@ -29,8 +30,8 @@ public class SharedFormatTests
         Assert.Equal(whole, Hash(Software(), device => device.Ops.HashWeights(Put(device, weights), default, 9, Zeros(device))));
         Assert.Equal(whole, Hash(Software(), device =>
         {
-            Tensor high = Put(device, Array.ConvertAll(weights, w => (ushort)(BitConverter.SingleToUInt32Bits(w) >> 16)), ElementType.BFloat16);
-            Tensor low = Put(device, Array.ConvertAll(weights, w => (ushort)BitConverter.SingleToUInt32Bits(w)), ElementType.Low16);
+            Tensor high = Put(device, Array.ConvertAll(weights, w => BFloat16.Split(w).High), ElementType.BFloat16);
+            Tensor low = Put(device, Array.ConvertAll(weights, w => BFloat16.Split(w).Low), ElementType.Low16);
             device.Ops.HashWeights(high, low, 9, Zeros(device));
         }));
     }

@@ -1,7 +1,5 @@
 // The state of a stage: loaded from the seed, a checkpoint or a living replica; reduced over the replicas; applied.
 using System.Collections.Concurrent;
-using System.Runtime.InteropServices;
-using System.Security.Cryptography;
 using System.Text;
 using OrionNative.Engine.Control;
 using OrionNative.Engine.Model;
@@ -308,30 +306,13 @@ sealed partial class PeerWork
         OnCompute(() =>
         {
             stage.Apply(step, scale);
-            ulong hash = _run.Config.Replicas > 1 ? Hash(stage) : 0;
+            // replicas of a stage must hold the same bits after every step; 0 means that there is nobody to compare with
+            ulong hash = _run.Config.Replicas > 1 ? stage.HashWeights() | 1 : 0;
             return () =>
             {
                 _appliedStep = step;
                 _step(core => core.Schedule.HandleApplied(step, hash, _now(), _effects()));
             };
         });
-    }
-
-    // the first eight bytes of SHA-256 over the weights: replicas of a stage must agree after every step
-    static ulong Hash(StageWorker stage)
-    {
-        using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        float[] chunk = new float[1 << 14];
-        foreach (StateTensor tensor in stage.State.Where(tensor => tensor.IsWeight))
-        {
-            for (long start = 0; start < tensor.Count; start += chunk.Length)
-            {
-                Span<float> values = chunk.AsSpan(0, (int)Math.Min(chunk.Length, tensor.Count - start));
-                tensor.Read(start, values);
-                hash.AppendData(MemoryMarshal.AsBytes(values));
-            }
-        }
-
-        return BitConverter.ToUInt64(hash.GetHashAndReset()) | 1;
     }
 }

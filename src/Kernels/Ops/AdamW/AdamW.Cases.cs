@@ -1,4 +1,6 @@
 // Cases of adamw.cu: the exact master against the oracle; the rounded weights against the two neighbours of the oracle's.
+using OrionNative.Kernels.Numerics;
+
 namespace OrionNative.Kernels.Cuda;
 
 static partial class KernelCases
@@ -23,8 +25,8 @@ static partial class KernelCases
         c.Shape = $"n={count}";
         AdamWStep step = new(3, 0.01f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.5f);
         float[] master = RandomFloats(1, count), gradient = RandomFloats(2, count), m = RandomFloats(3, count), v = Array.ConvertAll(RandomFloats(4, count), Math.Abs);
-        ushort[] high = Array.ConvertAll(master, w => (ushort)(BitConverter.SingleToUInt32Bits(w) >> 16));
-        ushort[] words = exact ? Array.ConvertAll(master, w => (ushort)BitConverter.SingleToUInt32Bits(w)) : new ushort[count];
+        ushort[] high = Array.ConvertAll(master, w => BFloat16.Split(w).High);
+        ushort[] words = exact ? Array.ConvertAll(master, w => BFloat16.Split(w).Low) : new ushort[count];
         var (weight, low, g, dm, dv) = (c.Upload(high), c.Upload(words), c.Upload(gradient), c.Upload(m), c.Upload(v));
         CudaDeviceVariable<uint> settings = c.Upload(AdamWSettings(step, tensor: 7));
         CudaKernel kernel = c.Kernel("adamw.cu", exact ? "adamw" : "adamw_stochastic");
@@ -35,16 +37,19 @@ static partial class KernelCases
         c.Flops = 15.0 * count;
         c.Results = () =>
         {
-            double[] w = [.. high.Zip(words, (h, l) => (double)BitConverter.UInt32BitsToSingle(((uint)h << 16) | l))];
+            double[] w = [.. high.Zip(words, (h, l) => (double)BFloat16.Join(h, l))];
             double[] first = Widen(m), second = Widen(v);
             Oracle.AdamW(w, Widen(gradient), first, second, step);
-            double[] Master() => [.. KernelCase.Read(weight).Zip(KernelCase.Read(low), (h, l) => (double)BitConverter.UInt32BitsToSingle(((uint)h << 16) | l))];
+            double[] Master() => [.. KernelCase.Read(weight).Zip(KernelCase.Read(low), (h, l) => (double)BFloat16.Join(h, l))];
             // The update is at most lr * |m| / sqrt(v): its dozen roundings are relative to it, and v may be small.
             double[] updates = [.. first.Zip(second, (a, b) => 0.01 * Math.Abs(a / (1 - Math.Pow(0.9, 3))) / Math.Sqrt(b / (1 - Math.Pow(0.95, 3))))];
             double[] allowed = [.. w.Select((value, i) => (4 * Single * (1 + Math.Abs(value))) + (32 * Single * updates[i]) + (exact ? 0 : 2 * Rounding * Math.Abs(value)))];
+            KernelResult[] weights = exact
+                ? [new("master", Master, w, allowed), new("weight", () => KernelCase.Widen(weight), w, [.. allowed.Zip(w, (a, value) => a + (Rounding * Math.Abs(value)))])]
+                : [new("weight", () => KernelCase.Widen(weight), w, allowed)];
             return
             [
-                exact ? new("master", Master, w, allowed) : new("weight", () => KernelCase.Widen(weight), w, allowed),
+                .. weights,
                 new("m", () => KernelCase.Widen(dm), first, 4 * Single, 4 * Single),
                 new("v", () => KernelCase.Widen(dv), second, 8 * Single, 4 * Single),
             ];

@@ -1,7 +1,7 @@
 // adamw: decoupled decay, arXiv:1711.05101.  g = gradient * gradient_scale
 //   m = b1*m + (1-b1)*g    v = b2*v + (1-b2)*g*g    w = w*(1 - lr*decay) - lr * (m/(1-b1^t)) / (sqrt(v/(1-b2^t)) + eps)
-// With the low word, the master weight is the fp32 whose upper half is the bf16 weight and whose lower half is the low word:
-//   exact, no rounding. Without it (adamw_stochastic) the new weight is rounded to bf16 up or down with the probability of the
+// With the low word the master weight is the exact fp32 that join_master gives, and the bf16 weight is the nearest to it.
+//   Without it (adamw_stochastic) the new weight is rounded to bf16 up or down with the probability of the
 //   remainder, by bits that depend on element, step and tensor only, so replicas and launch sizes agree (arXiv:2502.20566).
 // Shapes   n elements: weight bf16, low u16, gradient, m, v fp32
 // Traffic  28 bytes per element with the low word (24 without)
@@ -43,11 +43,10 @@ __device__ __forceinline__ void store_8_halves(u16* p, const u32 (&h)[8]) {
 // One element: the halves of the weight go in and come out.
 template <bool Exact>
 __device__ __forceinline__ void update(const Settings& s, long long i, u32& high, u32& low, float gradient, float& m, float& v) {
-    const u32 bits = high << 16 | (Exact ? low : 0u);
-    u32 next = __float_as_uint(updated(s, __uint_as_float(bits), gradient, m, v));
-    if (Exact) low = next & 0xffffu;
-    else next += random_16((u32)i ^ (u32)(i >> 32) * 0x27D4EB2Fu, s.step, s.tensor);
-    high = next >> 16;
+    const u32 bits = Exact ? join_master(high, low) : high << 16;
+    const u32 next = __float_as_uint(updated(s, __uint_as_float(bits), gradient, m, v));
+    if (Exact) split_master(next, high, low);
+    else high = (next + random_16((u32)i ^ (u32)(i >> 32) * 0x27D4EB2Fu, s.step, s.tensor)) >> 16;
 }
 
 template <bool Exact>

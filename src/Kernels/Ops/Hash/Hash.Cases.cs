@@ -1,4 +1,6 @@
 // Cases of hash.cu: the CPU's hash, whatever the length, the place of the first weight and the alignment.
+using OrionNative.Kernels.Numerics;
+
 namespace OrionNative.Kernels.Cuda;
 
 static partial class KernelCases
@@ -18,8 +20,8 @@ static partial class KernelCases
         CudaKernel kernel = c.Kernel("hash.cu", halves ? "hash_weights" : "hash_weights_fp32");
         if (halves)
         {
-            CaseView<ushort> high = c.View(Array.ConvertAll(weights, w => (ushort)(BitConverter.SingleToUInt32Bits(w) >> 16)), count, count, offset);
-            CaseView<ushort> low = c.View(Array.ConvertAll(weights, w => (ushort)BitConverter.SingleToUInt32Bits(w)), count, count, offset);
+            CaseView<ushort> high = c.View(Array.ConvertAll(weights, w => BFloat16.Split(w).High), count, count, offset);
+            CaseView<ushort> low = c.View(Array.ConvertAll(weights, w => BFloat16.Split(w).Low), count, count, offset);
             c.LaunchWith(() => kernel.Launch(c.Stream, Blocks(1, count), 256, 0, high.Address, low.Address, hash.Address, first, (long)count));
         }
         else

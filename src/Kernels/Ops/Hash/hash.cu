@@ -38,11 +38,11 @@ extern "C" __global__ void __launch_bounds__(256) hash_weights(const u16* high, 
             const u32 upper[4] = {h.x, h.y, h.z, h.w}, lower[4] = {l.x, l.y, l.z, l.w};
 #pragma unroll
             for (int j = 0; j < 8; j++)
-                words[j] = j % 2 ? (upper[j / 2] & 0xffff0000u) | lower[j / 2] >> 16 : upper[j / 2] << 16 | (lower[j / 2] & 0xffffu);
+                words[j] = j % 2 ? join_master(upper[j / 2] >> 16, lower[j / 2] >> 16) : join_master(upper[j / 2], lower[j / 2]);
             return;
         }
 #pragma unroll
-        for (int j = 0; j < 8; j++) words[j] = j < here ? (u32)high[at + j] << 16 | low[at + j] : 0u;
+        for (int j = 0; j < 8; j++) words[j] = j < here ? join_master(high[at + j], low[at + j]) : 0u;
     });
 }
 

@@ -1,4 +1,6 @@
 // Cases of muon.cu: wide, tall and square matrices whose sides fill no tile. The matrix products between the kernels are cuBLASLt's.
+using OrionNative.Kernels.Numerics;
+
 namespace OrionNative.Kernels.Cuda;
 
 static partial class KernelCases
@@ -77,8 +79,8 @@ static partial class KernelCases
         (int rows, int columns) = PickMatrix(c);
         float[] master = RandomFloats(1, rows * columns);
         ushort[] direction = Random(2, rows * columns);
-        var weight = c.Upload(Array.ConvertAll(master, w => (ushort)(BitConverter.SingleToUInt32Bits(w) >> 16)));
-        var low = c.Upload(Array.ConvertAll(master, w => (ushort)BitConverter.SingleToUInt32Bits(w)));
+        var weight = c.Upload(Array.ConvertAll(master, w => BFloat16.Split(w).High));
+        var low = c.Upload(Array.ConvertAll(master, w => BFloat16.Split(w).Low));
         var (x, settings) = (c.Upload(direction), c.Upload(MuonSettings(_muonStep)));
         CudaKernel kernel = c.Kernel("muon.cu", "muon_update");
         c.LaunchWith(() => kernel.Launch(c.Stream, MuonTiles(rows, columns), 256, 0, weight.Address, low.Address, x.Address, settings.Address, rows, columns));
@@ -89,9 +91,10 @@ static partial class KernelCases
             double keep = 1 - ((double)_muonStep.LearningRate * _muonStep.WeightDecay), rate = _muonStep.LearningRate * 0.2 * Math.Sqrt(Math.Max(rows, columns));
             double[] given = Widen(direction);
             double[] expected = [.. master.Zip(rows > columns ? Turned(given, columns, rows) : given, (w, d) => (w * keep) - (rate * d))];
-            double[] Master() => [.. KernelCase.Read(weight).Zip(KernelCase.Read(low), (h, l) => (double)BitConverter.UInt32BitsToSingle(((uint)h << 16) | l))];
+            double[] Master() => [.. KernelCase.Read(weight).Zip(KernelCase.Read(low), (h, l) => (double)BFloat16.Join(h, l))];
             // keep rounds twice, rate three times, the products and the difference once each; operands are below 1.
-            return [new("master", Master, expected, 0, (4 + (6 * rate)) * Single)];
+            double allowed = (4 + (6 * rate)) * Single;
+            return [new("master", Master, expected, 0, allowed), new("weight", () => KernelCase.Widen(weight), expected, Rounding, allowed)];
         };
     }
 }

@@ -105,9 +105,10 @@ extern "C" __global__ void __launch_bounds__(Threads) muon_update(u16* weight, u
         if (at.row >= rows || at.column >= columns) continue;
         const size_t i = (size_t)at.row * columns + at.column;
         const float direction = tall ? tile[at.local_row * (Tile + 1) + at.local_column] : to_float(x[i]);
-        const float w = __uint_as_float((u32)weight[i] << 16 | low[i]);
-        const u32 next = __float_as_uint(w * keep - rate * direction);
-        weight[i] = (u16)(next >> 16);
-        low[i] = (u16)next;
+        const float w = __uint_as_float(join_master(weight[i], low[i]));
+        u32 high, left;
+        split_master(__float_as_uint(w * keep - rate * direction), high, left);
+        weight[i] = (u16)high;
+        low[i] = (u16)left;
     }
 }
