@@ -50,8 +50,8 @@ __attribute__((always_inline)) inline void access(const void* pointer, const voi
     if (offset < DeviceMemory::RangeBytes) {
         uint8_t* states = block.globalShadow + offset;
         if (allWritten<Bytes>(states)) return;
-        if (!Write || memchr(states, Outside, Bytes)) globalFault(address, Bytes, Write, caller);
-        memset(states, Written, Bytes);
+        if (block.job->memory->firstBad(address, Bytes, Write) != Bytes) globalFault(address, Bytes, Write, caller);
+        if (Write) memset(states, Written, Bytes);
     } else {
         checkAccess(address, Bytes, Write, caller);
     }

@@ -68,7 +68,7 @@ size_t DeviceMemory::firstBad(uintptr_t address, size_t bytes, bool write) const
     if (!contains(address) || bytes > RangeBytes - (address - base_)) return 0;
     const uint8_t* states = state(address);
     const uint8_t* bad = std::find_if(states, states + bytes,
-        [write](uint8_t s) { return write ? s == Outside : s != Written; });
+        [write](uint8_t s) { return write ? s != Written && s != NeverWritten : s != Written && s != Leaving; });
     return static_cast<size_t>(bad - states);
 }
 
@@ -82,6 +82,8 @@ std::string DeviceMemory::explain(uintptr_t address, bool write) {
     const size_t offset = address - a.start;
     if (!a.live) return format("byte %zu of freed %s", offset, name.c_str());
     if (offset >= a.bytes) return format("%zu bytes past the end of %s", offset - a.bytes, name.c_str());
+    if (*state(address) == CopyInFlight) return format("byte %zu of %s, which a copy brings that nobody waited for", offset, name.c_str());
+    if (*state(address) == Leaving) return format("byte %zu of %s, which a copy is reading that nobody waited for", offset, name.c_str());
     if (!write) return format("byte %zu of %s, which was never written", offset, name.c_str());
     return format("byte %zu of %s", offset, name.c_str());
 }

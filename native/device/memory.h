@@ -12,7 +12,9 @@
 
 namespace soft {
 
-enum ByteState : uint8_t { Outside = 0, NeverWritten = 1, Written = 2, CopyInFlight = 3 };
+// CopyInFlight: a copy brings these bytes and nothing may touch them; Leaving: a copy reads them and nothing may write them. Global memory
+// has the two only while softSetLateCopies asks for them.
+enum ByteState : uint8_t { Outside = 0, NeverWritten = 1, Written = 2, CopyInFlight = 3, Leaving = 4 };
 
 struct Allocation {
     uintptr_t start;

@@ -226,6 +226,7 @@ EXPORT int cuCtxGetCurrent(Context** context) {
 EXPORT int cuCtxSynchronize() {
     Context* context;
     if (int status = enterOutsideCapture(context, "cuCtxSynchronize")) return status;
+    trace("cuCtxSynchronize", true);
     return synchronize(*context);
 }
 

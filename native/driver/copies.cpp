@@ -1,5 +1,6 @@
 // Allocation, page-locked memory, copies and fills. Reads of never-written device memory are faults here as in kernels;
 // a copy between devices' memories carries the states of its bytes along.
+#include <atomic>
 #include <cstring>
 
 #include "driver/cuda.h"
@@ -7,6 +8,26 @@
 using namespace soft;
 
 namespace {
+
+std::atomic<bool> lateCopies;
+
+// A copy between host and device, in flight from when its turn comes until somebody waits for it: the worst that a card may do. Work that
+// touches its bytes before then lacks a wait.
+struct Flight {
+    Flight(Stream* stream, int device, uintptr_t address, size_t bytes, ByteState state) {
+        if (!stream || !lateCopies) return;
+        states_ = deviceMemory(device).state(address), bytes_ = bytes;
+        memset(states_, state, bytes_);
+        stream->untilDemanded();
+    }
+    ~Flight() {
+        if (states_) memset(states_, Written, bytes_);
+    }
+
+private:
+    uint8_t* states_ = nullptr;
+    size_t bytes_ = 0;
+};
 
 // Runs a copy or fill in stream order; its fault sticks to the context, as a kernel's would.
 int inOrder(Stream& stream, std::function<Fault()> work) {
@@ -17,7 +38,7 @@ int inOrder(Stream& stream, std::function<Fault()> work) {
     });
 }
 
-Fault copy(int device, uintptr_t destination, uintptr_t source, size_t bytes, const char* call) {
+Fault copy(int device, uintptr_t destination, uintptr_t source, size_t bytes, const char* call, Stream* late = nullptr) {
     const bool toDevice = ownerOf(destination) >= 0, fromDevice = ownerOf(source) >= 0;
     if (toDevice) {
         const Fault fault = checkRange(device, destination, bytes, true, call);
@@ -31,8 +52,14 @@ Fault copy(int device, uintptr_t destination, uintptr_t source, size_t bytes, co
     } else if (fromDevice) {
         const Fault fault = checkRange(device, source, bytes, false, call);
         if (fault.status) return fault;
+        const Flight flight(late, device, source, bytes, Leaving);
+        memmove(reinterpret_cast<void*>(destination), reinterpret_cast<const void*>(source), bytes);
+        return {};
     } else if (toDevice) {
+        const Flight flight(late, device, destination, bytes, CopyInFlight);
+        memmove(reinterpret_cast<void*>(destination), reinterpret_cast<const void*>(source), bytes);
         markWritten(destination, bytes);
+        return {};
     }
     memmove(reinterpret_cast<void*>(destination), reinterpret_cast<const void*>(source), bytes);
     return {};
@@ -51,7 +78,8 @@ int copyAsync(uintptr_t destination, uintptr_t source, size_t bytes, uintptr_t h
         return fail(StreamCaptureUnsupported, format("%s: a graph cannot copy host memory that is not page-locked", call));
     }
     const int device = context->device;
-    status = inOrder(*stream, [=] { return copy(device, destination, source, bytes, call); });
+    trace(call, pageable);
+    status = inOrder(*stream, [=, late = stream->capture ? nullptr : stream.get()] { return copy(device, destination, source, bytes, call, late); });
     if (status || !pageable) return status;
     stream->waitFor(stream->submitted());
     return sticky(*context);
@@ -61,6 +89,7 @@ int copyNow(uintptr_t destination, uintptr_t source, size_t bytes, const char* c
     Context* context;
     if (int status = enterOutsideCapture(context, call)) return status;
     const int device = context->device;
+    trace(call, true);
     if (int status = inOrder(*context->legacy, [=] { return copy(device, destination, source, bytes, call); })) return status;
     context->legacy->waitFor(context->legacy->submitted());
     return sticky(*context);
@@ -108,6 +137,7 @@ EXPORT int cuMemFree_v2(uintptr_t address) {
     if (int status = enterOutsideCapture(context, "cuMemFree")) return status;
     if (address == 0) return Success;
     // As the real call, wait until nothing can still use the memory.
+    trace("cuMemFree", true);
     if (int status = synchronize(*context)) return status;
     if (context->memory().release(address)) return Success;
     return fail(InvalidValue, format("cuMemFree: 0x%zx is not the start of live memory of device %d: %s",
@@ -137,6 +167,7 @@ EXPORT int cuMemHostAlloc(void** pointer, size_t bytes, unsigned) {
 
 EXPORT int cuMemFreeHost(void* pointer) {
     Context* context = currentContext();
+    trace("cuMemFreeHost", true);
     if (context) synchronize(*context);
     if (!hostMemory().remove(number(pointer))) return fail(InvalidValue, format("cuMemFreeHost: %p was not allocated", pointer));
     free(pointer);
@@ -178,6 +209,9 @@ EXPORT int cuMemcpyDtoHAsync_v2(void* destination, uintptr_t source, size_t byte
 EXPORT int cuMemcpyDtoDAsync_v2(uintptr_t destination, uintptr_t source, size_t bytes, void* stream) {
     return copyAsync(destination, source, bytes, 0, stream, "cuMemcpyDtoDAsync");
 }
+
+// Copies between host and device then land only when somebody waits for them.
+EXPORT void softSetLateCopies(int late) { lateCopies = late != 0; }
 
 EXPORT int cuMemsetD8Async(uintptr_t destination, unsigned char value, size_t count, void* stream) {
     return fillAsync<uint8_t>(destination, value, count, stream, "cuMemsetD8Async");

@@ -75,6 +75,10 @@ struct Stream {
     void waitFor(uint64_t number);
     uint64_t submitted();
     bool idle();
+    // Somebody waits for the work up to this number: late copies before it land now.
+    void demand(uint64_t number);
+    // From the stream's own thread: returns when somebody waits for the work that runs now.
+    void untilDemanded();
 
     Context* const context;
     const bool blocking;
@@ -86,7 +90,7 @@ private:
     std::mutex mutex_;
     std::condition_variable wake_, done_;
     std::deque<Work> queue_;
-    uint64_t submitted_ = 0, finished_ = 0;
+    uint64_t submitted_ = 0, finished_ = 0, demanded_ = 0;
     bool stop_ = false;
     std::thread thread_;
 };
@@ -100,6 +104,9 @@ struct Event {
     double seconds = 0;
     std::weak_ptr<Capture> capture;
     std::set<Stream*> capturedStreams;
+    // Where the last record stands, for those who wait.
+    std::weak_ptr<Stream> source;
+    uint64_t sourceNumber = 0;
 };
 
 struct Function;
@@ -157,5 +164,7 @@ std::shared_ptr<Stream> streamOf(Context& context, void* handle, int& status);
 // Runs work in stream order, or records it when the stream captures. Work is skipped once the context has a fault.
 int enqueue(Stream& stream, Work work);
 int synchronize(Context& context);
+// Counts a call of the host that a trace shows; `blocks` when the host may wait in it, or asks instead of waiting.
+void trace(const char* call, bool blocks = false);
 
 }  // namespace soft

@@ -54,7 +54,8 @@ EXPORT int cuEventRecord(void* handle, void* streamHandle) {
         return Success;
     }
     event->capture.reset();
-    stream->submit(reach(event, ++event->recorded));
+    event->source = stream;
+    event->sourceNumber = stream->submit(reach(event, ++event->recorded));
     return Success;
 }
 
@@ -78,7 +79,8 @@ EXPORT int cuStreamWaitEvent(void* streamHandle, void* handle, unsigned) {
         stream->capture->invalid = true;
         return fail(StreamCaptureUnsupported, "cuStreamWaitEvent: a capturing stream waits for an event recorded outside");
     }
-    stream->submit([event, number = event->recorded] {
+    stream->submit([event, number = event->recorded, source = event->source, at = event->sourceNumber] {
+        if (auto recorder = source.lock()) recorder->demand(at);
         std::unique_lock waiting(event->mutex);
         event->reached.wait(waiting, [&] { return event->completed >= number; });
     });
@@ -90,8 +92,10 @@ EXPORT int cuEventSynchronize(void* handle) {
     if (int status = enter(context)) return status;
     auto event = events().find(handle);
     if (!event) return fail(InvalidHandle, "cuEventSynchronize: not an event, or one that was destroyed");
+    trace("cuEventSynchronize", true);
     std::unique_lock lock(event->mutex);
     const uint64_t number = event->recorded;
+    if (auto recorder = event->source.lock()) recorder->demand(event->sourceNumber);
     event->reached.wait(lock, [&] { return event->completed >= number; });
     lock.unlock();
     return sticky(*context);
@@ -102,7 +106,9 @@ EXPORT int cuEventQuery(void* handle) {
     if (int status = enter(context)) return status;
     auto event = events().find(handle);
     if (!event) return fail(InvalidHandle, "cuEventQuery: not an event, or one that was destroyed");
+    trace("cuEventQuery", true);
     std::lock_guard lock(event->mutex);
+    if (auto recorder = event->source.lock()) recorder->demand(event->sourceNumber);
     return event->completed >= event->recorded ? int(Success) : fail(NotReady, "the event was not reached yet");
 }
 

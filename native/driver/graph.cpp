@@ -20,6 +20,7 @@ EXPORT int cuGraphLaunch(void* handle, void* streamHandle) {
     int status;
     auto stream = streamOf(*context, streamHandle, status);
     if (!stream) return status;
+    trace("cuGraphLaunch");
     return enqueue(*stream, [graph] {
         for (const Work& node : graph->nodes) node();
     });

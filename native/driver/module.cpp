@@ -190,6 +190,7 @@ EXPORT int cuLaunchKernel(void* handle, unsigned gridX, unsigned gridY, unsigned
         arguments->pointers.push_back(at);
         at += (function->parameterBytes[i] + Unit - 1) / Unit;
     }
+    trace("cuLaunchKernel");
     return enqueue(*stream, [context, function, arguments, grid, block, dynamicBytes] {
         runGrid({&function->code, arguments->pointers.data(), grid, block, dynamicBytes, &context->memory(), &context->faults,
                  scheduleSeed()});

@@ -29,7 +29,20 @@ uint64_t Stream::submit(Work work) {
     return ++submitted_;
 }
 
+void Stream::demand(uint64_t number) {
+    std::lock_guard lock(mutex_);
+    if (demanded_ < number) demanded_ = number;
+    wake_.notify_all();
+}
+
+void Stream::untilDemanded() {
+    std::unique_lock lock(mutex_);
+    if (std::this_thread::get_id() != thread_.get_id()) return;  // a graph's copy runs in the stream that launched the graph
+    wake_.wait(lock, [this] { return stop_ || demanded_ > finished_; });
+}
+
 void Stream::waitFor(uint64_t number) {
+    demand(number);
     std::unique_lock lock(mutex_);
     done_.wait(lock, [&] { return finished_ >= number; });
 }
@@ -149,6 +162,7 @@ EXPORT int cuStreamSynchronize(void* handle) {
         stream->capture->invalid = true;
         return fail(StreamCaptureUnsupported, "cuStreamSynchronize is not permitted on a capturing stream");
     }
+    trace("cuStreamSynchronize", true);
     stream->waitFor(stream->submitted());
     return sticky(*context);
 }
@@ -159,6 +173,8 @@ EXPORT int cuStreamQuery(void* handle) {
     int status;
     auto stream = streamOf(*context, handle, status);
     if (!stream) return status;
+    trace("cuStreamQuery", true);
+    stream->demand(stream->submitted());
     return stream->idle() ? int(Success) : fail(NotReady, "the stream has work left");
 }
 
@@ -167,7 +183,11 @@ EXPORT int cuLaunchHostFunc(void* handle, void (*function)(void*), void* data) {
     if (int status = enter(context)) return status;
     int status;
     auto stream = streamOf(*context, handle, status);
-    return stream ? enqueue(*stream, [function, data] { function(data); }) : status;
+    if (!stream) return status;
+    trace("cuLaunchHostFunc");
+    status = enqueue(*stream, [function, data] { function(data); });
+    if (!stream->capture) stream->demand(stream->submitted());  // the host hears of it: somebody waits
+    return status;
 }
 
 EXPORT int cuStreamBeginCapture_v2(void* handle, int) {

@@ -79,8 +79,10 @@ sealed class TimedOps(IOps ops) : IOps
     public void ReluBackward(Tensor output, Tensor gradOutput, Tensor gradX) =>
         Time(nameof(ReluBackward), () => _ops.ReluBackward(output, gradOutput, gradX));
 
-    public void AdamW(Tensor weight, Tensor low, Tensor gradient, Tensor m, Tensor v, AdamWStep step) =>
-        Time(nameof(AdamW), () => _ops.AdamW(weight, low, gradient, m, v, step));
+    public void SetAdamW(AdamWStep step, nint settings) => _ops.SetAdamW(step, settings);
+
+    public void AdamW(Tensor weight, Tensor low, Tensor gradient, Tensor m, Tensor v, nint settings) =>
+        Time(nameof(AdamW), () => _ops.AdamW(weight, low, gradient, m, v, settings));
 
     public void AttentionForward(Tensor qkv, Tensor output, Tensor logSumExp, AttentionShape shape) =>
         Time(nameof(AttentionForward), () => _ops.AttentionForward(qkv, output, logSumExp, shape));
@@ -132,8 +134,10 @@ sealed class TimedOps(IOps ops) : IOps
 
     public long MuonBytes(int rows, int columns) => _ops.MuonBytes(rows, columns);
 
-    public void Muon(Tensor weight, Tensor low, Tensor gradient, Tensor momentum, MuonStep step, nint scratch) =>
-        Time(nameof(Muon), () => _ops.Muon(weight, low, gradient, momentum, step, scratch));
+    public void SetMuon(MuonStep step, nint settings) => _ops.SetMuon(step, settings);
+
+    public void Muon(Tensor weight, Tensor low, Tensor gradient, Tensor momentum, nint settings, nint scratch) =>
+        Time(nameof(Muon), () => _ops.Muon(weight, low, gradient, momentum, settings, scratch));
 
     public void TopKPack(Tensor x, Tensor error, float decay, int kept, nint destination) =>
         Time(nameof(TopKPack), () => _ops.TopKPack(x, error, decay, kept, destination));

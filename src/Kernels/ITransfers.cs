@@ -42,6 +42,39 @@ public interface ITransfers
 
     /// <summary>Returns when everything before the mark is done.</summary>
     void Wait(long mark);
+
+    /// <summary>Called whenever a later <see cref="Mark"/> is reached, on a thread of the device's own, which it must leave at once and from
+    /// which nothing may be asked of the device. Never called where every mark is reached at once, nor after the device has failed.</summary>
+    Action? Reached { get; set; }
+
+    /// <summary>False where operations compute in host memory, so that nothing ever has to move.</summary>
+    bool IsApart { get; }
+
+    /// <summary>Places on the device whose content goes to host memory and comes back; only where <see cref="IsApart"/>.</summary>
+    IFrames OpenFrames(int count);
+}
+
+/// <summary>Numbered places in the device's memory, for content that spends its time in host memory. Calls are in the order of the
+/// operations around them and may be recorded with them; a pass of them begins with <see cref="Begin"/> and ends with <see cref="End"/>.</summary>
+public interface IFrames : IDisposable
+{
+    /// <summary>Starts a pass: no frame is under way.</summary>
+    void Begin();
+
+    /// <summary>Operations called from now on may write the frame: what departs from it has left by then.</summary>
+    void Claim(int frame);
+
+    /// <summary>Starts the frame's bytes towards the host, after the operations called so far.</summary>
+    void Depart(int frame, nint device, nint host, long bytes);
+
+    /// <summary>Starts bytes from the host into the frame, after the operations called so far, which used it last.</summary>
+    void Fetch(int frame, nint host, nint device, long bytes);
+
+    /// <summary>Operations called from now on find what was fetched.</summary>
+    void Await(int frame);
+
+    /// <summary>Operations called from now on find every departure done.</summary>
+    void End();
 }
 
 /// <summary>Operations that are the same each time: same calls, same memory, same arguments. A device may record them.</summary>

@@ -23,7 +23,7 @@ public class OptimizerTests
         {
             double[] gradient = bench.Normal(count, 0.01);
             AdamWStep rule = new(step, 1e-3f, 0.9f, 0.999f, 1e-8f, 0.1f, 0.5f);
-            bench.Ops.AdamW(tensorW, default, bench.Single(gradient, rows, columns), tensorM, tensorV, rule);
+            bench.Ops.AdamW(tensorW, default, bench.Single(gradient, rows, columns), tensorM, tensorV, bench.Settings(rule));
             Oracle.AdamW(weight, gradient, m, v, rule);
         }
 
@@ -40,7 +40,7 @@ public class OptimizerTests
         using Workbench bench = new(device);
         Assert.SkipUnless(bench.Device.ComputeType == ElementType.Float32, "weights with a low half are compared by the device's own test; fix: run it on a device with Float32 weights");
         Tensor weight = bench.Single([1, -2, 4], 1, 3), zeros = bench.Single(new double[3], 1, 3);
-        bench.Ops.AdamW(weight, default, zeros, bench.Single(new double[3], 1, 3), bench.Single(new double[3], 1, 3), new(1, 0.5f, 0.9f, 0.99f, 1e-8f, 0.5f, 1));
+        bench.Ops.AdamW(weight, default, zeros, bench.Single(new double[3], 1, 3), bench.Single(new double[3], 1, 3), bench.Settings(new AdamWStep(1, 0.5f, 0.9f, 0.99f, 1e-8f, 0.5f, 1)));
         Assert.Equal([0.75, -1.5, 3], bench.Get(weight));
     }
 
@@ -59,7 +59,7 @@ public class OptimizerTests
         for (int step = 0; step < 3; step++)
         {
             double[] gradient = bench.Normal(count);
-            bench.Ops.Muon(tensorW, default, bench.Single(gradient, rows, columns), tensorMomentum, rule, scratch);
+            bench.Ops.Muon(tensorW, default, bench.Single(gradient, rows, columns), tensorMomentum, bench.Settings(rule), scratch);
             Oracle.Muon(weight, gradient, momentum, rows, columns, rule);
         }
 

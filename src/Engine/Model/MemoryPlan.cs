@@ -12,7 +12,7 @@ namespace OrionNative.Engine.Model;
 /// <param name="OptimizerState">Moments and the optimizer's scratch.</param>
 /// <param name="Slot">Activations of one microbatch in flight.</param>
 /// <param name="Slots">Microbatches in flight.</param>
-/// <param name="Scratch">Memory that no microbatch keeps.</param>
+/// <param name="Scratch">Memory that no microbatch keeps; with offloaded activations also the blocks that are on the device.</param>
 /// <param name="Cache">Keys and values when generating.</param>
 /// <param name="Host">Page-locked host memory of what was offloaded; not part of the total.</param>
 readonly record struct MemoryPlan(
@@ -26,7 +26,7 @@ readonly record struct MemoryPlan(
     {
         (long values, long gradients) = ParameterSet.Measure(model, range, device.ComputeType);
         StageMemory memory = new(model, range, options, device, new Arena(0));
-        return new MemoryPlan(values, options.Training ? gradients : 0, 0, memory.SlotBytes, options.Slots, memory.ScratchBytes, memory.CacheBytes);
+        return new MemoryPlan(values, options.Training ? gradients : 0, 0, memory.SlotBytes, options.Slots, memory.ScratchBytes, memory.CacheBytes, memory.HostBytes);
     }
 
     /// <summary>The sum of two stages in one process.</summary>

@@ -1,5 +1,7 @@
 // The activation memory of a stage: one set of tensors for each microbatch in flight, one scratch set for all of them.
 // Laid out once; forward and backward only ever write here.
+// Offloaded, what a block keeps has two places: a frame on the device, which the blocks take in turn (block i frame i mod 2) and all
+// microbatches share, and a place of its own in host memory, laid out in the same way. Codes and the head's tensors stay on the device.
 using OrionNative.Engine.Run;
 using OrionNative.Kernels;
 
@@ -13,6 +15,13 @@ namespace OrionNative.Engine.Model;
 /// <param name="FinalNormed">The head's input [R, C].</param>
 sealed record SlotMemory(
     Tensor Inputs, Tensor Targets, Tensor Losses, BlockActivations[] Blocks, Tensor FinalInput, Tensor FinalRstd, Tensor FinalNormed);
+
+/// <summary>Where the kept activations of one block and one microbatch lie.</summary>
+/// <param name="Frame">Index of the frame.</param>
+/// <param name="Device">Address of the frame.</param>
+/// <param name="HostOffset">Bytes from the start of the stage's host memory.</param>
+/// <param name="Bytes">What moves.</param>
+readonly record struct Offloaded(int Frame, nint Device, long HostOffset, long Bytes);
 
 /// <summary>Memory that no microbatch keeps between calls.</summary>
 /// <param name="Branch">Output of a branch on its way to the residual stream, and in backward its gradient [R, max(C, H*D)].</param>
@@ -35,18 +44,22 @@ sealed class StageMemory
     readonly StageRange _range;
     readonly StageOptions _options;
     readonly ElementType _type;
+    readonly nint[] _frames;
 
     public StageMemory(ModelConfig model, StageRange range, StageOptions options, IDevice device, Arena arena)
     {
         (_model, _range, _options, _type) = (model, range, options, device.ComputeType);
+        IsOffloaded = options.Offload && options.Training && device.Transfers.IsApart;
         long before = arena.Bytes;
         Scratch = LayScratch(arena, device.Ops);
         BlockActivations shared = options.Training && options.Recompute == RecomputeKind.None ? default : LayShared(arena);
+        _frames = LayFrames(arena, shared);
         ScratchBytes = arena.Bytes - before;
+        Moves = new Offloaded[options.Slots, IsOffloaded ? range.BlockCount : 0];
         Slots = new SlotMemory[options.Slots];
         for (int i = 0; i < Slots.Length; i++)
         {
-            Slots[i] = LaySlot(arena, shared);
+            Slots[i] = LaySlot(arena, shared, i);
         }
 
         SlotBytes = (arena.Bytes - before - ScratchBytes) / Math.Max(1, options.Slots);
@@ -71,6 +84,18 @@ sealed class StageMemory
     public long SlotBytes { get; }
 
     public long CacheBytes { get; }
+
+    /// <summary>True when what blocks keep goes to host memory.</summary>
+    public bool IsOffloaded { get; }
+
+    /// <summary>Frames on the device.</summary>
+    public int FrameCount => _frames.Length;
+
+    /// <summary>Page-locked host memory of all slots.</summary>
+    public long HostBytes { get; private set; }
+
+    /// <summary>What moves, by slot and block; without blocks when nothing does.</summary>
+    public Offloaded[,] Moves { get; }
 
     int Rows => _options.Rows;
 
@@ -127,12 +152,47 @@ sealed class StageMemory
         GateUp = arena.Take(_type, Rows, 2 * _model.FeedForward),
     };
 
-    SlotMemory LaySlot(Arena arena, BlockActivations shared)
+    // two: one computes while the other leaves, or while the next comes back
+    nint[] LayFrames(Arena arena, BlockActivations shared)
+    {
+        if (!IsOffloaded)
+        {
+            return [];
+        }
+
+        long largest = 0;
+        for (int i = 0; i < _range.BlockCount; i++)
+        {
+            int block = i;
+            largest = Math.Max(largest, Arena.Measure(frame => LayBlock(frame, new Arena(0), shared, block, default)));
+        }
+
+        nint[] frames = new nint[Math.Min(2, _range.BlockCount)];
+        for (int i = 0; i < frames.Length; i++)
+        {
+            frames[i] = arena.TakeBytes(largest);
+        }
+
+        return frames;
+    }
+
+    SlotMemory LaySlot(Arena arena, BlockActivations shared, int slot)
     {
         BlockActivations[] blocks = new BlockActivations[_range.BlockCount];
         for (int i = 0; i < blocks.Length; i++)
         {
-            blocks[i] = LayBlock(arena, shared, i, i == 0 ? default : blocks[i - 1]);
+            BlockActivations previous = i == 0 ? default : blocks[i - 1];
+            if (!IsOffloaded)
+            {
+                blocks[i] = LayBlock(arena, arena, shared, i, previous);
+                continue;
+            }
+
+            int frame = i % FrameCount;
+            Arena kept = new(_frames[frame]);
+            blocks[i] = LayBlock(kept, arena, shared, i, previous);
+            Moves[slot, i] = new Offloaded(frame, _frames[frame], HostBytes, kept.Bytes);
+            HostBytes += kept.Bytes;
         }
 
         bool head = _range.HasHead;
@@ -146,29 +206,30 @@ sealed class StageMemory
             FinalNormed: head ? arena.Take(_type, Rows, _model.Width) : default);
     }
 
-    BlockActivations LayBlock(Arena arena, BlockActivations shared, int index, BlockActivations previous)
+    // `kept` holds what backward will want back, `arena` the codes
+    BlockActivations LayBlock(Arena kept, Arena arena, BlockActivations shared, int index, BlockActivations previous)
     {
         int layer = _range.FirstBlock + index;
         bool own = _options.Training && _options.Recompute != RecomputeKind.Block;
-        BlockActivations x = !own ? shared : LayInner(arena, _options.Recompute == RecomputeKind.Norm ? shared : new()
+        BlockActivations x = !own ? shared : LayInner(kept, _options.Recompute == RecomputeKind.Norm ? shared : new()
         {
-            AttentionNormed = arena.Take(_type, Rows, _model.Width),
-            FeedForwardNormed = arena.Take(_type, Rows, _model.Width),
+            AttentionNormed = kept.Take(_type, Rows, _model.Width),
+            FeedForwardNormed = kept.Take(_type, Rows, _model.Width),
         });
-        x = LayReceiver(arena, x, layer, own, index == 0, previous);
-        return LaySender(arena, x, layer, own, index == _range.BlockCount - 1);
+        x = LayReceiver(kept, arena, x, layer, own, index == 0, previous);
+        return LaySender(kept, arena, x, layer, own, index == _range.BlockCount - 1);
     }
 
-    BlockActivations LayReceiver(Arena arena, BlockActivations x, int layer, bool own, bool first, BlockActivations previous)
+    BlockActivations LayReceiver(Arena kept, Arena arena, BlockActivations x, int layer, bool own, bool first, BlockActivations previous)
     {
         if (!first && !_model.ReceivesCode(layer))
         {
-            return _options.Training ? x with { Input = arena.Take(_type, Rows, _model.Width) } : x;
+            return _options.Training ? x with { Input = kept.Take(_type, Rows, _model.Width) } : x;
         }
 
         if (layer == 0)
         {
-            return x with { Input = arena.Take(_type, Rows, _model.Width) };
+            return x with { Input = kept.Take(_type, Rows, _model.Width) };
         }
 
         // inside a stage the receiver reads the code where the sender wrote it
@@ -186,13 +247,13 @@ sealed class StageMemory
 
         return !own ? x : x with
         {
-            Input = arena.Take(_type, Rows, _model.Width),
-            AnchorRow = HasAnchorFactors ? arena.Take(_type, Rows, _model.AnchorRank) : default,
-            Decoded = HasAnchors ? arena.Take(_type, Rows, _model.Width) : default,
+            Input = kept.Take(_type, Rows, _model.Width),
+            AnchorRow = HasAnchorFactors ? kept.Take(_type, Rows, _model.AnchorRank) : default,
+            Decoded = HasAnchors ? kept.Take(_type, Rows, _model.Width) : default,
         };
     }
 
-    BlockActivations LaySender(Arena arena, BlockActivations x, int layer, bool own, bool last)
+    BlockActivations LaySender(Arena kept, Arena arena, BlockActivations x, int layer, bool own, bool last)
     {
         bool encodes = _model.SendsCode(layer);
         if (!encodes && (!last || _range.HasHead))
@@ -202,7 +263,7 @@ sealed class StageMemory
 
         return x with
         {
-            FeedForwardOutput = encodes && own ? arena.Take(_type, Rows, _model.Width) : x.FeedForwardOutput,
+            FeedForwardOutput = encodes && own ? kept.Take(_type, Rows, _model.Width) : x.FeedForwardOutput,
             CodeOut = arena.Take(_type, Rows, _model.BoundaryWidth),
             CodeOutGradient = _options.Training ? arena.Take(_type, Rows, _model.BoundaryWidth) : default,
         };

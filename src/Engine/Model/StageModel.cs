@@ -20,6 +20,8 @@ sealed class StageModel : IDisposable
     readonly IRecordedWork[] _forward;
     readonly IRecordedWork[] _backward;
     readonly float[] _gradientScale;
+    readonly IFrames? _frames;
+    readonly nint _host;
 
     /// <summary>Plans and allocates the activations. The parameters are shared, not owned.</summary>
     /// <exception cref="InsufficientMemoryException">The device cannot give the planned bytes.</exception>
@@ -38,6 +40,12 @@ sealed class StageModel : IDisposable
         StageMemory? memory = null;
         _address = Arena.Allocate(_device, $"activations of {Range}", arena => memory = new StageMemory(Model, Range, options, _device, arena));
         _memory = memory!;
+        if (_memory.IsOffloaded)
+        {
+            _frames = _device.Transfers.OpenFrames(_memory.FrameCount);
+            _host = _device.Transfers.AllocateHost(_memory.HostBytes, $"activations of {Range}");
+        }
+
         _blocks = new Block[Range.BlockCount];
         for (int i = 0; i < _blocks.Length; i++)
         {
@@ -132,8 +140,10 @@ sealed class StageModel : IDisposable
         int rows = _state[slot].Sequences * _state[slot].Tokens;
         BlockActivations x = default;
         Tensor branch = default;
+        _frames?.Begin();
         for (int i = 0; i < _blocks.Length; i++)
         {
+            _frames?.Claim(_memory.Moves[slot, i].Frame);
             Block block = _blocks[i];
             BlockActivations previous = x;
             x = memory.Blocks[i].Rows(rows);
@@ -163,9 +173,31 @@ sealed class StageModel : IDisposable
             {
                 block.Encode(x, rows);
             }
+
+            Depart(slot, i);
         }
 
         Leave(memory, x, branch, rows);
+        _frames?.End();
+    }
+
+    void Depart(int slot, int block)
+    {
+        if (_frames is not null)
+        {
+            Offloaded move = _memory.Moves[slot, block];
+            _frames.Depart(move.Frame, move.Device, _host + (nint)move.HostOffset, move.Bytes);
+        }
+    }
+
+    // a block ahead, so that it comes while the block behind it computes
+    void Fetch(int slot, int block)
+    {
+        if (_frames is not null && block >= 0)
+        {
+            Offloaded move = _memory.Moves[slot, block];
+            _frames.Fetch(move.Frame, _host + (nint)move.HostOffset, move.Device, move.Bytes);
+        }
     }
 
     // an uncut model adds the last branch inside the next norm; a cut adds here, the same sum in the same precision
@@ -209,6 +241,8 @@ sealed class StageModel : IDisposable
         SlotMemory memory = _memory.Slots[slot];
         int rows = _state[slot].Sequences * _state[slot].Tokens;
         Tensor stream = _memory.Scratch.Stream.RowRange(0, rows);
+        _frames?.Begin();
+        Fetch(slot, _blocks.Length - 1);
         if (Range.HasHead)
         {
             HeadBackward(memory, stream, gradientScale);
@@ -220,6 +254,8 @@ sealed class StageModel : IDisposable
 
         for (int i = _blocks.Length - 1; i >= 0; i--)
         {
+            Fetch(slot, i - 1);
+            _frames?.Await(_memory.Moves[slot, i].Frame);
             BlockBackward(_blocks[i], memory.Blocks[i].Rows(rows), Pass(slot, i), stream);
         }
 
@@ -231,6 +267,8 @@ sealed class StageModel : IDisposable
         {
             _ops.Copy(stream, CodeInGradient(slot));
         }
+
+        _frames?.End();
     }
 
     void BlockBackward(Block block, BlockActivations x, BlockPass pass, Tensor stream)
@@ -298,6 +336,12 @@ sealed class StageModel : IDisposable
     {
         Array.ForEach(_forward, work => work.Dispose());
         Array.ForEach(_backward, work => work.Dispose());
+        if (_frames is not null)
+        {
+            _frames.Dispose();
+            _device.Transfers.FreeHost(_host);
+        }
+
         _device.Free(_address);
     }
 

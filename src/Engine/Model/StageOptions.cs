@@ -9,8 +9,9 @@ namespace OrionNative.Engine.Model;
 /// <param name="Slots">Microbatches in flight, each with its own activations.</param>
 /// <param name="Training">False plans forward only: one set of activations for all blocks, no gradients.</param>
 /// <param name="Cached">True plans a key-value cache of the model's context for one sequence; not for training.</param>
+/// <param name="Offload">True keeps what blocks keep in host memory, where the device has a memory of its own; only in training.</param>
 sealed record StageOptions(
-    int Sequences, int Tokens, int Slots = 1, RecomputeKind Recompute = RecomputeKind.None, bool Training = true, bool Cached = false)
+    int Sequences, int Tokens, int Slots = 1, RecomputeKind Recompute = RecomputeKind.None, bool Training = true, bool Cached = false, bool Offload = false)
 {
     /// <summary>R = B*T.</summary>
     public int Rows => Sequences * Tokens;

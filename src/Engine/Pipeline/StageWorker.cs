@@ -41,7 +41,7 @@ sealed unsafe class StageWorker : IDisposable
         _payload = CodePayload.Of(model, run);
         _parameters = new ParameterSet(model, range, device, gradients: true);
         _optimizer = new Optimizer(_parameters, run);
-        _stage = new StageModel(_parameters, new StageOptions(run.MicrobatchSize, run.Sequence, slots, run.Recompute));
+        _stage = new StageModel(_parameters, new StageOptions(run.MicrobatchSize, run.Sequence, slots, run.Recompute, Offload: run.OffloadsActivations));
         _schedule = LearningRateSchedule.Of(run);
         _inputs = new int[_payload.Rows];
         _targets = new int[_payload.Rows];

@@ -35,6 +35,12 @@ public enum OffloadKind
 
     /// <summary>Moments and momentum: they come and go once a step.</summary>
     Optimizer,
+
+    /// <summary>What blocks keep between forward and backward: it leaves while the next block computes and comes back a block ahead.</summary>
+    Activations,
+
+    /// <summary>Both.</summary>
+    All,
 }
 
 /// <summary>What backward recomputes instead of keeping.</summary>
@@ -142,6 +148,12 @@ public sealed record RunConfig
 
     /// <summary>What lies in page-locked host memory.</summary>
     public OffloadKind Offload { get; init; } = OffloadKind.None;
+
+    /// <summary>True when optimizer state lies in host memory.</summary>
+    public bool OffloadsOptimizer => Offload is OffloadKind.Optimizer or OffloadKind.All;
+
+    /// <summary>True when kept activations lie in host memory.</summary>
+    public bool OffloadsActivations => Offload is OffloadKind.Activations or OffloadKind.All;
 
     /// <summary>What backward recomputes.</summary>
     public RecomputeKind Recompute { get; init; } = RecomputeKind.None;

@@ -12,6 +12,7 @@ sealed class GradientNorm : IDisposable
     readonly ParameterSet _parameters;
     readonly Tensor _results;
     readonly double[] _squares;
+    readonly IRecordedWork _work;
 
     public GradientNorm(ParameterSet parameters)
     {
@@ -19,10 +20,13 @@ sealed class GradientNorm : IDisposable
         int count = parameters.All.Count;
         _squares = new double[count];
         _results = new Tensor(parameters.Device.Allocate(8L * count, $"gradient norms of {parameters.Range}"), ElementType.Float64, 1, count);
+        _work = parameters.Device.Record(CallSums);
     }
 
     /// <summary>Starts the sums of squares.</summary>
-    public void Begin()
+    public void Begin() => _work.Run();
+
+    void CallSums()
     {
         for (int i = 0; i < _squares.Length; i++)
         {
@@ -41,5 +45,9 @@ sealed class GradientNorm : IDisposable
     public static double ClipScale(double norm, double limit) => limit > 0 && norm > limit ? limit / norm : 1;
 
     /// <inheritdoc/>
-    public void Dispose() => _parameters.Device.Free(_results.Address);
+    public void Dispose()
+    {
+        _work.Dispose();
+        _parameters.Device.Free(_results.Address);
+    }
 }

@@ -1,6 +1,7 @@
 // The optimizer step of one stage: AdamW, or Muon on hidden matrices with AdamW for the rest, each logical tensor by itself
 // (q, k and v share storage but not an orthogonalisation). State is Float32, planned once.
 //   AdamW state m, v      Muon state: momentum      weight decay on everything but norms, decoupled
+// What changes from step to step (rate, clip, bias corrections) lies in device memory, so the whole step is recorded once and replayed.
 // Offloaded, the state lies in page-locked host memory and passes through the device once a step, a piece coming while another is
 // computed and a third leaves; the bits are those of a state that stays.
 using System.Runtime.InteropServices;
@@ -25,11 +26,16 @@ sealed class Optimizer : IDisposable
     const float AdamEpsilon = 1e-8f;
     const long PieceBytes = 32 << 20;
 
+    // settings of AdamW with and without decay, and of Muon
+    const int SettingsBytes = (2 * AdamWStep.SettingsBytes) + MuonStep.SettingsBytes;
+
     readonly RunConfig _run;
     readonly ITransfers _transfers;
     readonly nint _address;
     readonly nint _hostAddress;
+    readonly IRecordedWork _work;
     nint _muonScratch;
+    nint _settings;
 
     /// <summary>Plans and allocates zeroed state.</summary>
     public Optimizer(ParameterSet parameters, RunConfig run)
@@ -51,7 +57,9 @@ sealed class Optimizer : IDisposable
             }
 
             _muonScratch = arena.TakeBytes(ScratchBytes(State, parameters.Device.Ops));
+            _settings = arena.TakeBytes(SettingsBytes);
         });
+        _work = parameters.Device.Record(CallStep);
     }
 
     /// <summary>The weights that it moves.</summary>
@@ -61,7 +69,7 @@ sealed class Optimizer : IDisposable
     public OptimizerState[] State { get; }
 
     /// <summary>True when the state lies in host memory.</summary>
-    public bool IsOffloaded => _run.Offload == OffloadKind.Optimizer;
+    public bool IsOffloaded => _run.OffloadsOptimizer;
 
     /// <summary>Bytes of the state and scratch of a stage, on the device and in host memory.</summary>
     public static (long Device, long Host) Measure(ModelConfig model, StageRange range, RunConfig run, IDevice device)
@@ -69,8 +77,12 @@ sealed class Optimizer : IDisposable
         IReadOnlyList<Parameter> parameters = new ParameterLayout(model, range, device.ComputeType, new Arena(0), null).All;
         OptimizerState[] state = new OptimizerState[parameters.Count];
         long stateBytes = Arena.Measure(arena => Lay(arena, state, parameters, run.Optimizer));
-        long scratchBytes = Arena.Measure(arena => arena.TakeBytes(ScratchBytes(state, device.Ops)));
-        return run.Offload == OffloadKind.Optimizer ? (scratchBytes, stateBytes) : (stateBytes + scratchBytes, 0);
+        long scratchBytes = Arena.Measure(arena =>
+        {
+            arena.TakeBytes(ScratchBytes(state, device.Ops));
+            arena.TakeBytes(SettingsBytes);
+        });
+        return run.OffloadsOptimizer ? (scratchBytes, stateBytes) : (stateBytes + scratchBytes, 0);
     }
 
     static void Lay(Arena arena, OptimizerState[] state, IReadOnlyList<Parameter> parameters, OptimizerKind kind)
@@ -94,35 +106,53 @@ sealed class Optimizer : IDisposable
     /// <param name="gradientScale">Factor on all gradients: the clip.</param>
     public void Step(long step, double learningRate, double gradientScale)
     {
+        IOps ops = Parameters.Device.Ops;
+        AdamWStep adamW = new((int)step, (float)learningRate, (float)_run.Beta1, (float)_run.Beta2, AdamEpsilon, (float)_run.WeightDecay, (float)gradientScale);
+        ops.SetAdamW(adamW, AdamWSettings(decays: true));
+        ops.SetAdamW(adamW with { WeightDecay = 0 }, AdamWSettings(decays: false));
+        ops.SetMuon(new MuonStep((float)learningRate, (float)_run.Momentum, (float)_run.WeightDecay, (float)gradientScale), MuonSettings);
         if (IsOffloaded)
         {
+            // the copies go through staging that pieces take in turn: called, not recorded
             _transfers.Fence();
+            CallStep();
         }
+        else
+        {
+            _work.Run();
+        }
+    }
 
+    nint AdamWSettings(bool decays) => _settings + (decays ? 0 : AdamWStep.SettingsBytes);
+
+    nint MuonSettings => _settings + (2 * AdamWStep.SettingsBytes);
+
+    void CallStep()
+    {
         for (int i = 0; i < State.Length; i++)
         {
-            Parameter parameter = Parameters.All[i];
-            float decay = parameter.Decays ? (float)_run.WeightDecay : 0;
             if (State[i].IsMuon)
             {
-                StepMuon(parameter, State[i], new MuonStep((float)learningRate, (float)_run.Momentum, decay, (float)gradientScale));
+                StepMuon(Parameters.All[i], State[i]);
             }
             else
             {
-                StepAdamW(parameter, State[i], new AdamWStep((int)step, (float)learningRate, (float)_run.Beta1, (float)_run.Beta2, AdamEpsilon, decay, (float)gradientScale));
+                StepAdamW(Parameters.All[i], State[i]);
             }
         }
     }
 
-    void StepMuon(Parameter parameter, OptimizerState state, MuonStep step)
+    // Muon moves hidden matrices, which all decay
+    void StepMuon(Parameter parameter, OptimizerState state)
     {
         Tensor momentum = Arrive(state.First);
-        Parameters.Device.Ops.Muon(parameter.Value, parameter.Low, parameter.Gradient, momentum, step, _muonScratch);
+        Parameters.Device.Ops.Muon(parameter.Value, parameter.Low, parameter.Gradient, momentum, MuonSettings, _muonScratch);
         Depart(momentum, state.First);
     }
 
-    void StepAdamW(Parameter parameter, OptimizerState state, AdamWStep step)
+    void StepAdamW(Parameter parameter, OptimizerState state)
     {
+        nint settings = AdamWSettings(parameter.Decays);
         int rows = parameter.Value.Rows;
         int most = IsOffloaded ? (int)Math.Clamp(PieceBytes / (sizeof(float) * (long)parameter.Value.Columns), 1, rows) : rows;
         for (int row = 0; row < rows; row += most)
@@ -131,7 +161,7 @@ sealed class Optimizer : IDisposable
             Tensor hostM = state.First.RowRange(row, count), hostV = state.Second.RowRange(row, count);
             Tensor m = Arrive(hostM), v = Arrive(hostV), low = parameter.Low;
             Parameters.Device.Ops.AdamW(
-                parameter.Value.RowRange(row, count), low.IsEmpty ? low : low.RowRange(row, count), parameter.Gradient.RowRange(row, count), m, v, step);
+                parameter.Value.RowRange(row, count), low.IsEmpty ? low : low.RowRange(row, count), parameter.Gradient.RowRange(row, count), m, v, settings);
             Depart(m, hostM);
             Depart(v, hostV);
         }
@@ -214,6 +244,7 @@ sealed class Optimizer : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        _work.Dispose();
         Parameters.Device.Free(_address);
         if (IsOffloaded)
         {

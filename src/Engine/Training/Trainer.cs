@@ -24,6 +24,7 @@ sealed class Trainer : IDisposable
     readonly Tensor _lossSums;
     readonly double[] _hostLossSums;
     readonly IDevice _device;
+    readonly IRecordedWork _zero;
     readonly int[] _inputs;
     readonly int[] _targets;
 
@@ -44,6 +45,7 @@ sealed class Trainer : IDisposable
         _optimizers = Array.ConvertAll(_parameters, parameters => new Optimizer(parameters, run));
         _norms = Array.ConvertAll(_parameters, parameters => new GradientNorm(parameters));
         _chain = new StageChain(_parameters, OptionsOf(run), run.Wire);
+        _zero = device.Record(() => Array.ForEach(_parameters, parameters => parameters.ZeroGradients()));
         _lossSums = new Tensor(device.Allocate(8L * run.Microbatches, "losses"), ElementType.Float64, 1, run.Microbatches);
         _hostLossSums = new double[run.Microbatches];
         _inputs = new int[run.MicrobatchSize * run.Sequence];
@@ -62,13 +64,13 @@ sealed class Trainer : IDisposable
         {
             MemoryPlan stage = MemoryPlan.Of(model, range, OptionsOf(run), device);
             (long state, long host) = Optimizer.Measure(model, range, run, device);
-            total += stage with { OptimizerState = state, Host = host };
+            total += stage with { OptimizerState = state, Host = stage.Host + host };
         }
 
         return total;
     }
 
-    static StageOptions OptionsOf(RunConfig run) => new(run.MicrobatchSize, run.Sequence, 1, run.Recompute);
+    static StageOptions OptionsOf(RunConfig run) => new(run.MicrobatchSize, run.Sequence, 1, run.Recompute, Offload: run.OffloadsActivations);
 
     /// <summary>The model in training.</summary>
     public ModelConfig Model { get; }
@@ -90,11 +92,7 @@ sealed class Trainer : IDisposable
     public StepResult Step()
     {
         long started = Stopwatch.GetTimestamp();
-        foreach (ParameterSet parameters in _parameters)
-        {
-            parameters.ZeroGradients();
-        }
-
+        _zero.Run();
         long tokens = (long)_run.Microbatches * _inputs.Length;
         for (int microbatch = 0; microbatch < _run.Microbatches; microbatch++)
         {
@@ -178,6 +176,7 @@ sealed class Trainer : IDisposable
     public void Dispose()
     {
         _chain.Dispose();
+        _zero.Dispose();
         _device.Free(_lossSums.Address);
         Array.ForEach(_norms, norm => norm.Dispose());
         Array.ForEach(_optimizers, optimizer => optimizer.Dispose());

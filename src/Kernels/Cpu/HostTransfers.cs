@@ -61,4 +61,13 @@ sealed unsafe class HostTransfers : ITransfers
     public void Wait(long mark)
     {
     }
+
+    /// <inheritdoc/>
+    public Action? Reached { get; set; }
+
+    /// <inheritdoc/>
+    public bool IsApart => false;
+
+    /// <inheritdoc/>
+    public IFrames OpenFrames(int count) => throw new NotSupportedException("the CPU computes in host memory: nothing has to move there");
 }

@@ -78,8 +78,6 @@ sealed partial class CudaOps : IOps, IDisposable
         _product?.Dispose();
         _workspace?.Dispose();
         _heldWorkspaces.ForEach(held => held.Dispose());
-        _adamWSettings?.Dispose();
-        _muonSettings?.Dispose();
         foreach (CudaModule module in _modules.Values)
         {
             module.Dispose();

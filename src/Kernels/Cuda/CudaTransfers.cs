@@ -25,10 +25,12 @@ sealed unsafe class CudaTransfers : ITransfers, IDisposable
     long _arrivals;
     long _departures;
     long _lastMark;
+    GCHandle _self;
 
     public CudaTransfers(CudaContext context, CudaStream compute)
     {
         (_context, _compute) = (context, compute);
+        _self = GCHandle.Alloc(this);
         (_in, _out) = (new CudaStream(context), new CudaStream(context));
         _arriving = [.. Enumerable.Range(0, Buffers).Select(_ => new Staging(context))];
         _departing = [.. Enumerable.Range(0, Buffers).Select(_ => new Staging(context))];
@@ -152,8 +154,26 @@ sealed unsafe class CudaTransfers : ITransfers, IDisposable
         _out.WaitEvent(_computed);
         _lastMark++;
         _marks[_lastMark % Marks].Record(_out);
+        if (Reached is not null)
+        {
+            CudaDriver driver = _context.Enter();
+            driver.Check(driver.cuLaunchHostFunc(_out.Handle, &CallReached, (void*)GCHandle.ToIntPtr(_self)), "cuLaunchHostFunc");
+        }
+
         return _lastMark;
     }
+
+    [UnmanagedCallersOnly(CallConvs = [typeof(System.Runtime.CompilerServices.CallConvCdecl)])]
+    static void CallReached(void* self) => ((CudaTransfers)GCHandle.FromIntPtr((nint)self).Target!).Reached?.Invoke();
+
+    /// <inheritdoc/>
+    public Action? Reached { get; set; }
+
+    /// <inheritdoc/>
+    public bool IsApart => true;
+
+    /// <inheritdoc/>
+    public IFrames OpenFrames(int count) => new CudaFrames(_context, _compute, count);
 
     // an event that was recorded again belongs to a later mark, and what is later is done later
     /// <inheritdoc/>
@@ -186,6 +206,7 @@ sealed unsafe class CudaTransfers : ITransfers, IDisposable
         _left.Dispose();
         _in.Dispose();
         _out.Dispose();
+        _self.Free();
     }
 
     /// <summary>A buffer on the device that grows to the largest payload and is then kept.</summary>

@@ -125,8 +125,33 @@ public class SoftwareTrainingTests
         trainer.Step();
         Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - bytes);
         Assert.Equal(free, device.FreeBytes);
-        Assert.Equal(2 * microbatches, device.GraphLaunches - launches);
+        // forward and backward of each microbatch; zeroed gradients, norms and the optimizer once
+        Assert.Equal((2 * microbatches) + 3, device.GraphLaunches - launches);
         return device.HostWaits - waits;
+    }
+
+    // The driver's own record of what the host asked of it in a warm step: it queues everything up to the norms without asking how far the
+    // device is, waits for the result, and queues the optimizer.
+    [Theory]
+    [InlineData(OffloadKind.None)]
+    [InlineData(OffloadKind.Activations)]
+    public unsafe void Step_OnceWarm_TraceShowsNoWaitInside(OffloadKind offload)
+    {
+        using CudaDevice device = SoftwareDevice.Open();
+        ModelConfig model = SoftwareDevice.Model();
+        RunConfig run = SoftwareDevice.Run(microbatches: 3) with { Offload = offload };
+        using Trainer trainer = new(model, run, device, new NoisyRule(model.Vocabulary, run.Sequence));
+        trainer.Step();
+        trainer.Step();
+        delegate* unmanaged[Cdecl]<int, byte*> trace = CudaLibraries.Software.Driver.softTrace;
+        trace(1);
+        trainer.Step();
+        string[] calls = Marshal.PtrToStringUTF8((nint)trace(0))!.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        // ids and targets go up, forward and backward are a graph each, and the loss is summed by two kernels
+        string[] microbatch = ["cuMemcpyHtoDAsync x2", "cuGraphLaunch x2", "cuLaunchKernel x2"];
+        string[] result = ["!cuStreamSynchronize", "!cuMemcpyDtoH"];
+        Assert.Equal(
+            ["cuGraphLaunch", .. microbatch, .. microbatch, .. microbatch, "cuGraphLaunch", .. result, .. result, "cuMemcpyHtoDAsync x3", "cuGraphLaunch"], calls);
     }
 
     [Fact]

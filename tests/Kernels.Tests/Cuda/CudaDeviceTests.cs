@@ -83,6 +83,35 @@ public sealed unsafe class CudaDeviceTests : IDisposable
         Array.ForEach([a, c, code], tensor => _device.Free(tensor.Address));
     }
 
+    [Fact]
+    public void Mark_Reached_IsToldWithoutBeingAskedFor()
+    {
+        const int Size = 256;
+        Tensor a = Filled(Size, Size, 1), c = Filled(Size, Size, 0);
+        _device.Ops.MatrixProduct(a, false, a, false, c, 1, 0);
+        _device.Synchronize();
+        using SemaphoreSlim reached = new(0);
+        _device.Transfers.Reached = () => reached.Release();
+        CudaLibraries.Software.Driver.softTrace(1);
+        long[] marks = new long[3];
+        for (int i = 0; i < marks.Length; i++)
+        {
+            _device.Ops.MatrixProduct(a, false, a, false, c, 1, 1);
+            marks[i] = _device.Transfers.Mark();
+        }
+
+        foreach (long mark in marks)
+        {
+            Assert.True(reached.Wait(TimeSpan.FromSeconds(60)), $"mark {mark} was not told");
+        }
+
+        // nobody asked or waited for the device
+        Assert.DoesNotContain("!", Marshal.PtrToStringUTF8((nint)CudaLibraries.Software.Driver.softTrace(0)), StringComparison.Ordinal);
+        Assert.All(marks, mark => Assert.True(_device.Transfers.IsReached(mark)));
+        _device.Transfers.Reached = null;
+        Array.ForEach([a, c], tensor => _device.Free(tensor.Address));
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

@@ -31,13 +31,14 @@ static class OpCases
             ["Muon"] = b =>
             {
                 Tensor weight = RandomSingle(b, 61, 90), gradient = RandomSingle(b, 61, 90), momentum = RandomSingle(b, 61, 90);
-                nint scratch = b.Scratch(b.Ops.MuonBytes(61, 90));
-                return (() => b.Ops.Muon(weight, default, gradient, momentum, new(0.01f, 0.9f, 0.1f, 1), scratch), [weight, momentum]);
+                nint scratch = b.Scratch(b.Ops.MuonBytes(61, 90)), settings = b.Settings(new MuonStep(0.01f, 0.9f, 0.1f, 1));
+                return (() => b.Ops.Muon(weight, default, gradient, momentum, settings, scratch), [weight, momentum]);
             },
             ["AdamW"] = b =>
             {
                 (Tensor w, Tensor g, Tensor m, Tensor v) = (RandomSingle(b, 3, 20001), RandomSingle(b, 3, 20001), RandomSingle(b, 3, 20001), b.Single(new double[60003], 3, 20001));
-                return (() => b.Ops.AdamW(w, default, g, m, v, new(3, 0.01f, 0.9f, 0.99f, 1e-8f, 0.1f, 1)), [w, m, v]);
+                nint settings = b.Settings(new AdamWStep(3, 0.01f, 0.9f, 0.99f, 1e-8f, 0.1f, 1));
+                return (() => b.Ops.AdamW(w, default, g, m, v, settings), [w, m, v]);
             },
             ["RmsNormForward"] = b =>
             {

@@ -62,6 +62,22 @@ sealed class Workbench : IDisposable
         return tensor;
     }
 
+    /// <summary>The numbers of a step where the operation reads them.</summary>
+    public nint Settings(AdamWStep step)
+    {
+        nint settings = Scratch(AdamWStep.SettingsBytes);
+        Ops.SetAdamW(step, settings);
+        return settings;
+    }
+
+    /// <inheritdoc cref="Settings(AdamWStep)"/>
+    public nint Settings(MuonStep step)
+    {
+        nint settings = Scratch(MuonStep.SettingsBytes);
+        Ops.SetMuon(step, settings);
+        return settings;
+    }
+
     public nint Scratch(long bytes) => Reserve(ElementType.Int8, 1, (int)Math.Max(bytes, 1), 0).Address;
 
     public Tensor Put(double[] values, ElementType type, int rows, int columns, int gap)

@@ -18,7 +18,7 @@ sealed partial class PeerWork : IDisposable
     const int BulkGrants = 4;
     const int LinksMax = 24;
     const int UnderWayMost = 3;
-    const int PollMilliseconds = 1;
+    const int FailureSeconds = 1;
     const int NotCalled = -1;
 
     readonly RunDescription _run;
@@ -35,6 +35,7 @@ sealed partial class PeerWork : IDisposable
     readonly BlockingCollection<Action> _queue = new(new ConcurrentQueue<Action>());
     readonly Thread _thread;
     readonly Queue<(long Mark, Action Finish)> _underWay = new();
+    readonly Action _nothing = () => { };
     StageWorker? _stage;
     long _busyTicks;
     long _backwards;
@@ -61,6 +62,7 @@ sealed partial class PeerWork : IDisposable
         MemoryBytes = options.MemoryBytes > 0 ? options.MemoryBytes : _device.MemoryBytes;
         double measured = options.Speed > 0 ? options.Speed : Devices.PeakFlops(options.Device, options.Threads) / 1e9;
         Speed = double.IsFinite(measured) ? measured : 1;
+        _device.Transfers.Reached = Wake;
         _thread = new Thread(Compute) { IsBackground = true, Name = "orion compute" };
         _thread.Start();
     }
@@ -85,7 +87,8 @@ sealed partial class PeerWork : IDisposable
         {
             bool isBusy = _underWay.Count > 0;
             long began = TimeProvider.System.GetTimestamp();
-            bool taken = _queue.TryTake(out Action? work, isBusy ? PollMilliseconds : Timeout.Infinite);
+            // a reached mark wakes the thread; a device that failed wakes nobody, so the marks are looked at now and then
+            bool taken = _queue.TryTake(out Action? work, isBusy ? TimeSpan.FromSeconds(FailureSeconds) : Timeout.InfiniteTimeSpan);
             began = isBusy ? began : TimeProvider.System.GetTimestamp();
             if (taken)
             {
@@ -97,6 +100,19 @@ sealed partial class PeerWork : IDisposable
         }
 
         FinishReached(most: 0);
+    }
+
+    // on a thread of the device: a mark is reached, and the compute thread finishes what it stands for
+    void Wake()
+    {
+        try
+        {
+            _queue.Add(_nothing);
+        }
+        catch (InvalidOperationException)
+        {
+            // the peer is closing: the thread waits for every mark by itself
+        }
     }
 
     // A microbatch is called while the one before computes; on the CPU every mark is reached and nothing is ever under way.
@@ -285,7 +301,6 @@ sealed partial class PeerWork : IDisposable
     {
         _queue.CompleteAdding();
         _thread.Join();
-        _queue.Dispose();
         _stage?.Dispose();
         _files.Dispose();
         unsafe
@@ -294,5 +309,6 @@ sealed partial class PeerWork : IDisposable
         }
 
         _device.Dispose();
+        _queue.Dispose();
     }
 }

@@ -59,6 +59,7 @@ sealed unsafe class CudaDriver
     public readonly delegate* unmanaged[Cdecl]<nint, nint, uint, int> cuStreamWaitEvent;
     public readonly delegate* unmanaged[Cdecl]<nint, int, int> cuStreamBeginCapture_v2;
     public readonly delegate* unmanaged[Cdecl]<nint, nint*, int> cuStreamEndCapture;
+    public readonly delegate* unmanaged[Cdecl]<nint, delegate* unmanaged[Cdecl]<void*, void>, void*, int> cuLaunchHostFunc;
     public readonly delegate* unmanaged[Cdecl]<nint*, uint, int> cuEventCreate;
     public readonly delegate* unmanaged[Cdecl]<nint, int> cuEventDestroy_v2;
     public readonly delegate* unmanaged[Cdecl]<nint, nint, int> cuEventRecord;
@@ -84,6 +85,8 @@ sealed unsafe class CudaDriver
 
     /// <summary>The order in which the software device runs warps; null on real hardware.</summary>
     public readonly delegate* unmanaged[Cdecl]<uint, void> softSetScheduleSeed;
+    public readonly delegate* unmanaged[Cdecl]<int, void> softSetLateCopies;
+    public readonly delegate* unmanaged[Cdecl]<int, byte*> softTrace;
 
     public CudaDriver(LoadedLibrary library)
     {
@@ -123,6 +126,7 @@ sealed unsafe class CudaDriver
         cuStreamSynchronize = (delegate* unmanaged[Cdecl]<nint, int>)library.Export("cuStreamSynchronize");
         cuStreamQuery = (delegate* unmanaged[Cdecl]<nint, int>)library.Export("cuStreamQuery");
         cuStreamWaitEvent = (delegate* unmanaged[Cdecl]<nint, nint, uint, int>)library.Export("cuStreamWaitEvent");
+        cuLaunchHostFunc = (delegate* unmanaged[Cdecl]<nint, delegate* unmanaged[Cdecl]<void*, void>, void*, int>)library.Export("cuLaunchHostFunc");
         cuStreamBeginCapture_v2 = (delegate* unmanaged[Cdecl]<nint, int, int>)library.Export("cuStreamBeginCapture_v2");
         cuStreamEndCapture = (delegate* unmanaged[Cdecl]<nint, nint*, int>)library.Export("cuStreamEndCapture");
         cuEventCreate = (delegate* unmanaged[Cdecl]<nint*, uint, int>)library.Export("cuEventCreate");
@@ -147,6 +151,8 @@ sealed unsafe class CudaDriver
         cuGraphDestroy = (delegate* unmanaged[Cdecl]<nint, int>)library.Export("cuGraphDestroy");
         cuGraphExecDestroy = (delegate* unmanaged[Cdecl]<nint, int>)library.Export("cuGraphExecDestroy");
         softGetLastErrorText = (delegate* unmanaged[Cdecl]<byte*>)library.ExportOrZero("softGetLastErrorText");
+        softSetLateCopies = (delegate* unmanaged[Cdecl]<int, void>)library.ExportOrZero("softSetLateCopies");
+        softTrace = (delegate* unmanaged[Cdecl]<int, byte*>)library.ExportOrZero("softTrace");
         softSetScheduleSeed = (delegate* unmanaged[Cdecl]<uint, void>)library.ExportOrZero("softSetScheduleSeed");
         int status = cuInit(0);
         if (status != 0)

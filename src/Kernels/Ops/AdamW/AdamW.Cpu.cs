@@ -10,14 +10,22 @@ sealed unsafe partial class CpuOps
         public float GradientScale, Beta1, OneMinusBeta1, Beta2, OneMinusBeta2, Decay, Rate, Root, Epsilon;
     }
 
-    public void AdamW(Tensor weight, Tensor low, Tensor gradient, Tensor m, Tensor v, AdamWStep step)
+    /// <inheritdoc/>
+    public void SetAdamW(AdamWStep step, nint settings)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(step.Step, 1);
+        *(AdamWStep*)settings = step;
+    }
+
+    /// <inheritdoc/>
+    public void AdamW(Tensor weight, Tensor low, Tensor gradient, Tensor m, Tensor v, nint settings)
     {
         Shape.IsType(weight, ElementType.Float32);
         Shape.Holds(low.IsEmpty, "no low half: weights on the CPU are Float32", low);
         Shape.Is(gradient, ElementType.Float32, weight.Rows, weight.Columns);
         Shape.Is(m, ElementType.Float32, weight.Rows, weight.Columns);
         Shape.Is(v, ElementType.Float32, weight.Rows, weight.Columns);
-        ArgumentOutOfRangeException.ThrowIfLessThan(step.Step, 1);
+        AdamWStep step = *(AdamWStep*)settings;
         AdamWFactors factors = new()
         {
             GradientScale = step.GradientScale,

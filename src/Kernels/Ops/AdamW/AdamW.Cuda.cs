@@ -5,7 +5,6 @@ namespace OrionNative.Kernels.Cuda;
 
 sealed partial class CudaOps
 {
-    CudaSettings<AdamWStep, AdamWSettings>? _adamWSettings;
     CudaKernel? _adamW;
 
     /// <summary>As adamw.cu reads them.</summary>
@@ -16,26 +15,11 @@ sealed partial class CudaOps
         public uint Step, Tensor;
     }
 
-    /// <inheritdoc cref="IOps.AdamW"/>
-    public void AdamW(Tensor weight, Tensor low, Tensor gradient, Tensor m, Tensor v, AdamWStep step)
+    /// <inheritdoc cref="IOps.SetAdamW"/>
+    public void SetAdamW(AdamWStep step, nint settings)
     {
-        Shape.IsType(weight, ElementType.BFloat16);
-        Shape.Is(low, ElementType.Low16, weight.Rows, weight.Columns);
-        Shape.Is(gradient, ElementType.Float32, weight.Rows, weight.Columns);
-        Shape.Is(m, ElementType.Float32, weight.Rows, weight.Columns);
-        Shape.Is(v, ElementType.Float32, weight.Rows, weight.Columns);
-        Shape.Holds(
-            weight.IsContiguous && low.IsContiguous && gradient.IsContiguous && m.IsContiguous && v.IsContiguous && weight.Address % 16 == 0,
-            "tensors without gaps at multiples of 16 bytes", weight);
-        nint settings = SettingsOf(step);
-        _adamW ??= Kernel("adamw.cu", "adamw");
-        _adamW.Launch(_stream, DivideUp(weight.Count, Chunk * Threads), Threads, 0, weight, low, gradient, m, v, settings, weight.Count);
-    }
-
-    nint SettingsOf(AdamWStep step)
-    {
-        _adamWSettings ??= new CudaSettings<AdamWStep, AdamWSettings>(_context, _staging);
-        return _adamWSettings.TryFind(step, out nint address) ? address : _adamWSettings.Add(step, new AdamWSettings
+        ArgumentOutOfRangeException.ThrowIfLessThan(step.Step, 1);
+        AdamWSettings numbers = new()
         {
             LearningRate = step.LearningRate,
             Beta1 = step.Beta1,
@@ -46,6 +30,22 @@ sealed partial class CudaOps
             Correction1 = (float)(1 / (1 - Math.Pow(step.Beta1, step.Step))),
             Correction2 = (float)(1 / (1 - Math.Pow(step.Beta2, step.Step))),
             Step = (uint)step.Step,
-        });
+        };
+        _staging.Upload(MemoryMarshal.AsBytes(new ReadOnlySpan<AdamWSettings>(in numbers)), settings);
+    }
+
+    /// <inheritdoc cref="IOps.AdamW"/>
+    public void AdamW(Tensor weight, Tensor low, Tensor gradient, Tensor m, Tensor v, nint settings)
+    {
+        Shape.IsType(weight, ElementType.BFloat16);
+        Shape.Is(low, ElementType.Low16, weight.Rows, weight.Columns);
+        Shape.Is(gradient, ElementType.Float32, weight.Rows, weight.Columns);
+        Shape.Is(m, ElementType.Float32, weight.Rows, weight.Columns);
+        Shape.Is(v, ElementType.Float32, weight.Rows, weight.Columns);
+        Shape.Holds(
+            weight.IsContiguous && low.IsContiguous && gradient.IsContiguous && m.IsContiguous && v.IsContiguous && weight.Address % 16 == 0,
+            "tensors without gaps at multiples of 16 bytes", weight);
+        _adamW ??= Kernel("adamw.cu", "adamw");
+        _adamW.Launch(_stream, DivideUp(weight.Count, Chunk * Threads), Threads, 0, weight, low, gradient, m, v, settings, weight.Count);
     }
 }

@@ -6,11 +6,18 @@ namespace OrionNative.Kernels;
 /// <param name="Step">t, from 1.</param>
 /// <param name="GradientScale">Factor on the gradient: the clip, and 1/tokens if the caller sums.</param>
 public readonly record struct AdamWStep(
-    int Step, float LearningRate, float Beta1, float Beta2, float Epsilon, float WeightDecay, float GradientScale);
+    int Step, float LearningRate, float Beta1, float Beta2, float Epsilon, float WeightDecay, float GradientScale)
+{
+    /// <summary>Bytes of device memory that <see cref="IOps.SetAdamW"/> fills.</summary>
+    public const int SettingsBytes = 64;
+}
 
 public partial interface IOps
 {
+    /// <summary>Puts what changes from step to step where <see cref="AdamW"/> reads it: in the order of the calls, but never recorded.</summary>
+    void SetAdamW(AdamWStep step, nint settings);
+
     /// <summary>One step on weight (compute type; low is its Low16 companion when that is BFloat16, else empty), with the
-    /// gradient, m and v in Float32, all of one shape.</summary>
-    void AdamW(Tensor weight, Tensor low, Tensor gradient, Tensor m, Tensor v, AdamWStep step);
+    /// gradient, m and v in Float32, all of one shape, by the settings of <see cref="SetAdamW"/>.</summary>
+    void AdamW(Tensor weight, Tensor low, Tensor gradient, Tensor m, Tensor v, nint settings);
 }

@@ -3,8 +3,6 @@
 // The norm is summed in double in index order, so the bits do not depend on the number of threads.
 namespace OrionNative.Kernels.Cpu;
 
-
-
 sealed unsafe partial class CpuOps
 {
     const int NewtonSchulzSteps = 5;
@@ -17,9 +15,13 @@ sealed unsafe partial class CpuOps
         return sizeof(float) * ((2 * small * large) + (2 * small * small));
     }
 
+    /// <inheritdoc/>
+    public void SetMuon(MuonStep step, nint settings) => *(MuonStep*)settings = step;
+
     /// <inheritdoc cref="IOps.Muon"/>
-    public void Muon(Tensor weight, Tensor low, Tensor gradient, Tensor momentum, MuonStep step, nint scratch)
+    public void Muon(Tensor weight, Tensor low, Tensor gradient, Tensor momentum, nint settings, nint scratch)
     {
+        MuonStep step = *(MuonStep*)settings;
         if (!low.IsEmpty || weight.Type != ElementType.Float32)
         {
             throw new ArgumentException($"Muon on the CPU keeps weights in Float32 without a low half; found {weight} and low {low}");

@@ -1,5 +1,7 @@
 // Muon on CUDA: momentum, direction and weights are a pass each (muon.cu), the Newton-Schulz products run in bf16 with fp32 sums, as
 // the method was published. Scratch holds X and its successor [small, large], two [small, small] matrices, |u|^2 and its partial sums.
+using System.Runtime.InteropServices;
+
 namespace OrionNative.Kernels.Cuda;
 
 sealed partial class CudaOps
@@ -10,7 +12,6 @@ sealed partial class CudaOps
     const int MuonChunk = 16384, MuonTile = 32;
     const int ScratchAlignment = 256;
 
-    CudaSettings<MuonStep, MuonSettings>? _muonSettings;
     CudaKernel? _muonMomentum, _muonDirection, _muonUpdate;
 
     /// <summary>As muon.cu reads them.</summary>
@@ -25,8 +26,21 @@ sealed partial class CudaOps
     /// <inheritdoc cref="IOps.MuonBytes"/>
     public long MuonBytes(int rows, int columns) => ScratchOf(rows, columns).Bytes;
 
+    /// <inheritdoc cref="IOps.SetMuon"/>
+    public void SetMuon(MuonStep step, nint settings)
+    {
+        MuonSettings numbers = new()
+        {
+            LearningRate = step.LearningRate,
+            Momentum = step.Momentum,
+            WeightDecay = step.WeightDecay,
+            GradientScale = step.GradientScale,
+        };
+        _staging.Upload(MemoryMarshal.AsBytes(new ReadOnlySpan<MuonSettings>(in numbers)), settings);
+    }
+
     /// <inheritdoc cref="IOps.Muon"/>
-    public void Muon(Tensor weight, Tensor low, Tensor gradient, Tensor momentum, MuonStep step, nint scratch)
+    public void Muon(Tensor weight, Tensor low, Tensor gradient, Tensor momentum, nint settings, nint scratch)
     {
         int rows = weight.Rows, columns = weight.Columns, small = Math.Min(rows, columns), large = Math.Max(rows, columns);
         Shape.IsType(weight, ElementType.BFloat16);
@@ -37,7 +51,7 @@ sealed partial class CudaOps
         Shape.Holds(rows % Chunk == 0 && columns % Chunk == 0, "rows and columns in multiples of 8", weight);
         ArgumentOutOfRangeException.ThrowIfZero(scratch);
         MuonScratch parts = ScratchOf(rows, columns);
-        nint settings = SettingsOf(step), squares = scratch + parts.Squares, partial = scratch + parts.Partial;
+        nint squares = scratch + parts.Squares, partial = scratch + parts.Partial;
         int chunks = DivideUp(weight.Count, MuonChunk);
         LaunchSize tiles = new(DivideUp(columns, MuonTile), DivideUp(rows, MuonTile), 1);
 
@@ -61,18 +75,6 @@ sealed partial class CudaOps
 
         _muonUpdate ??= Kernel(MuonSource, "muon_update");
         _muonUpdate.Launch(_stream, tiles, Threads, 0, weight, low, x, settings, rows, columns);
-    }
-
-    nint SettingsOf(MuonStep step)
-    {
-        _muonSettings ??= new CudaSettings<MuonStep, MuonSettings>(_context, _staging);
-        return _muonSettings.TryFind(step, out nint address) ? address : _muonSettings.Add(step, new MuonSettings
-        {
-            LearningRate = step.LearningRate,
-            Momentum = step.Momentum,
-            WeightDecay = step.WeightDecay,
-            GradientScale = step.GradientScale,
-        });
     }
 
     static MuonScratch ScratchOf(int rows, int columns)

@@ -5,13 +5,20 @@
 namespace OrionNative.Kernels;
 
 /// <summary>What changes from step to step, and the constants of the rule.</summary>
-public readonly record struct MuonStep(float LearningRate, float Momentum, float WeightDecay, float GradientScale);
+public readonly record struct MuonStep(float LearningRate, float Momentum, float WeightDecay, float GradientScale)
+{
+    /// <summary>Bytes of device memory that <see cref="IOps.SetMuon"/> fills.</summary>
+    public const int SettingsBytes = 64;
+}
 
 public partial interface IOps
 {
     /// <summary>Bytes of scratch memory for <see cref="Muon"/> on a [rows, columns] matrix.</summary>
     long MuonBytes(int rows, int columns);
 
-    /// <summary>One step on a matrix weight[rows, columns] with gradient and momentum in Float32.</summary>
-    void Muon(Tensor weight, Tensor low, Tensor gradient, Tensor momentum, MuonStep step, nint scratch);
+    /// <summary>Puts what changes from step to step where <see cref="Muon"/> reads it: in the order of the calls, but never recorded.</summary>
+    void SetMuon(MuonStep step, nint settings);
+
+    /// <summary>One step on a matrix weight[rows, columns] with gradient and momentum in Float32, by the settings of <see cref="SetMuon"/>.</summary>
+    void Muon(Tensor weight, Tensor low, Tensor gradient, Tensor momentum, nint settings, nint scratch);
 }
