@@ -102,7 +102,7 @@ public sealed unsafe class CudaDeviceTests : IDisposable
 
         foreach (long mark in marks)
         {
-            Assert.True(reached.Wait(TimeSpan.FromSeconds(60)), $"mark {mark} was not told");
+            Assert.True(reached.Wait(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken), $"mark {mark} was not told");
         }
 
         // nobody asked or waited for the device
