@@ -105,6 +105,9 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
                         break;
                     world.Tell(node, new PeerMessage.Contributed(effect.Step, effect.Generation, effect.Microbatch, effect.Loss));
                     break;
+                case PeerEffectKind.TellHeartbeat:
+                    world.Tell(node, new PeerMessage.Heartbeat(effect.ServiceNanoseconds, effect.SilenceNanoseconds));
+                    break;
                 case PeerEffectKind.Tell:
                     world.Tell(node, (PeerMessage)effect.Detail!);
                     break;

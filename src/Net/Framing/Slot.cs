@@ -31,7 +31,7 @@ public enum SlotState
 public sealed unsafe class Slot
 {
     readonly Lock _gate = new();
-    int _readers;
+    int _readers, _owners;
 
     internal Slot(PinnedPool pool, int sizeClass, byte* data, nuint capacity)
     {
@@ -57,7 +57,20 @@ public sealed unsafe class Slot
     public Span<byte> Span(int bytes) => new(Data, (nuint)bytes <= CapacityBytes ? bytes
         : throw new ArgumentOutOfRangeException(nameof(bytes), $"The slot holds {CapacityBytes} bytes; {bytes} were asked for."));
 
-    internal void Rent() => Step(SlotState.Free, SlotState.Filling);
+    /// <summary>One more owner; each of them ends with <see cref="Release"/>.</summary>
+    public void Share() => Interlocked.Increment(ref _owners);
+
+    /// <summary>An owner is done with the slot: the last one's call brings it back to its pool.</summary>
+    public void Release()
+    {
+        if (Interlocked.Decrement(ref _owners) == 0) Pool.Return(this);
+    }
+
+    internal void Rent()
+    {
+        Step(SlotState.Free, SlotState.Filling);
+        _owners = 1;
+    }
 
     internal void Grant()
     {

@@ -18,7 +18,7 @@ public class ControlCodecTests
             new OrchestratorMessage.Welcome(2, placement),
             new OrchestratorMessage.Refused(JoinRefusal.TokenExpired, "why"),
             new OrchestratorMessage.LoadState(3, 7, PeerId.None),
-            new OrchestratorMessage.Grant(5, 2, [1, 4]),
+            new OrchestratorMessage.Recheck(5, 4),
             new OrchestratorMessage.Rebuild(5, 1, MicrobatchSet.Of(8, 0, 7)),
             new OrchestratorMessage.Reduce(5, 1L << 40, [new GradientShare(_peer, 1, 2, MicrobatchSet.Of(8, 3))]),
             new OrchestratorMessage.Commit(5, 0.1 + 0.2, double.Epsilon, true),
@@ -45,8 +45,42 @@ public class ControlCodecTests
     [Fact]
     public void NotANumber_InALoss_Survives()
     {
-        byte[] wire = ControlCodec.Encode(ControlTag.FromPeer, new PeerMessage.Contributed(1, 0, 2, double.NaN));
-        Assert.True(double.IsNaN(((PeerMessage.Contributed)ControlCodec.Decode<PeerMessage>(wire.AsSpan(1)).Message).Loss));
+        Span<byte> wire = stackalloc byte[ControlCodec.ContributedBytes];
+        ControlCodec.EncodeContributed(1, 0, 2, double.NaN, wire);
+        Assert.True(double.IsNaN(ControlCodec.DecodeContributed(wire).Loss));
+    }
+
+    [Fact]
+    public void FixedMessages_EncodedAndDecoded_AreTheSame()
+    {
+        Span<byte> wire = stackalloc byte[ControlCodec.FiguresBytes];
+        ControlCodec.EncodeContributed(1 << 30, -2, 3, 0.1 + 0.2, wire[..ControlCodec.ContributedBytes]);
+        Assert.Equal(new PeerMessage.Contributed(1 << 30, -2, 3, 0.1 + 0.2), ControlCodec.DecodeContributed(wire[..ControlCodec.ContributedBytes]));
+        ControlCodec.EncodeHeartbeat(long.MaxValue, 7, wire[..ControlCodec.HeartbeatBytes]);
+        Assert.Equal(new PeerMessage.Heartbeat(long.MaxValue, 7), ControlCodec.DecodeHeartbeat(wire[..ControlCodec.HeartbeatBytes]));
+        PeerTold told = new(1, 2, 3, 4, new PeerCounts(5, 6, 7, 8, 9, 10, 11, 12.5, 13, 14, 15, 16));
+        ControlCodec.EncodeFigures(told, wire);
+        Assert.Equal(told, ControlCodec.DecodeFigures(wire));
+    }
+
+    [Fact]
+    public void Grant_EncodedAndDecoded_NamesEachMicrobatchInOrder()
+    {
+        byte[] wire = ControlCodec.Encode(new OrchestratorMessage.Grant(5, 2, [1, 4]));
+        Assert.Equal((5, 2, 2), ControlCodec.DecodeGrant(wire));
+        Assert.Equal(1, ControlCodec.GrantedMicrobatch(wire, 0));
+        Assert.Equal(4, ControlCodec.GrantedMicrobatch(wire, 1));
+    }
+
+    [Fact]
+    public void FixedMessages_OfAnotherLength_AreRefusedByName()
+    {
+        byte[] wire = new byte[ControlCodec.FiguresBytes + 1];
+        Assert.Contains("DecodeFigures", Assert.Throws<InvalidDataException>(() => ControlCodec.DecodeFigures(wire)).Message);
+        Assert.Throws<InvalidDataException>(() => ControlCodec.DecodeContributed(wire));
+        Assert.Throws<InvalidDataException>(() => ControlCodec.DecodeHeartbeat(wire));
+        Assert.Throws<InvalidDataException>(() => ControlCodec.DecodeGrant(wire.AsSpan(0, ControlCodec.GrantHeadBytes + 1)));
+        Assert.Throws<InvalidDataException>(() => ControlCodec.DecodeGrant(wire.AsSpan(0, 4)));
     }
 
     [Theory]
@@ -68,7 +102,8 @@ public class ControlCodecTests
             Reason = RefusalReason.NoSlot,
             Load = new PeerLoad(6, 7, 8, long.MaxValue, long.MaxValue - 1),
         };
-        byte[] wire = ControlCodec.Encode(message);
+        byte[] wire = new byte[ControlCodec.WorkBytes];
+        ControlCodec.Encode(message, wire);
         Assert.Equal(message, ControlCodec.DecodeWork(wire));
         wire[1] = 200;
         Assert.Throws<InvalidDataException>(() => ControlCodec.DecodeWork(wire));

@@ -1,6 +1,6 @@
-// How control messages travel: one byte that says who speaks, then JSON {"kind", "body", ...}. Work messages between peers,
-// which are many and small, are 56 fixed bytes instead. What cannot be read is an InvalidDataException that names it.
-using System.Buffers.Binary;
+// How control messages travel: one byte that says who speaks, then JSON {"kind", "body", ...}. What is said for every
+// microbatch, and the signs of life, are fixed bytes instead (ControlCodec.Fixed.cs). What cannot be read is an
+// InvalidDataException that names it.
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
@@ -35,12 +35,25 @@ enum ControlTag : byte
 
     /// <summary>A <see cref="Swarm.FileOffered"/> to the orchestrator; status 0: send it.</summary>
     FileOffered = 8,
+
+    /// <summary>A <see cref="PeerMessage.Contributed"/> to the orchestrator.</summary>
+    Contributed = 9,
+
+    /// <summary>A <see cref="PeerMessage.Heartbeat"/> to the orchestrator.</summary>
+    Heartbeat = 10,
+
+    /// <summary>A <see cref="Swarm.PeerTold"/> to the orchestrator, before a heartbeat and after an applied step.</summary>
+    Figures = 11,
+
+    /// <summary>An <see cref="OrchestratorMessage.Grant"/> to a holder of stage 0.</summary>
+    Grant = 12,
+
+    /// <summary>An <see cref="OrchestratorMessage.Pulse"/> to a peer.</summary>
+    Pulse = 13,
 }
 
-static class ControlCodec
+static partial class ControlCodec
 {
-    public const int WorkBytes = 56;
-
     static readonly JsonSerializerOptions _options = new() { Converters = { new PeerIdConverter(), new MicrobatchSetConverter() }, NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals };
 
     /// <summary>A message with whatever travels beside it.</summary>
@@ -65,7 +78,7 @@ static class ControlCodec
         ["body"] = JsonSerializer.SerializeToNode(message, message.GetType(), _options),
     };
 
-    /// <summary>Reads what <see cref="Encode"/> wrote after its tag, or <see cref="Text"/>.</summary>
+    /// <summary>Reads what <see cref="Encode{T}"/> wrote after its tag, or <see cref="Text"/>.</summary>
     public static (T Message, JsonObject? Beside) Decode<T>(ReadOnlySpan<byte> json) where T : class
     {
         try
@@ -79,44 +92,6 @@ static class ControlCodec
         {
             throw new InvalidDataException($"a {typeof(T).Name} of {json.Length} bytes cannot be read: {error.Message}", error);
         }
-    }
-
-    public static byte[] Encode(in WorkMessage message)
-    {
-        byte[] wire = new byte[WorkBytes];
-        wire[0] = (byte)ControlTag.Work;
-        wire[1] = (byte)message.Kind;
-        wire[2] = (byte)message.Answered;
-        wire[3] = (byte)message.Verdict;
-        wire[4] = (byte)message.Reason;
-        Span<byte> rest = wire.AsSpan(8);
-        ReadOnlySpan<int> numbers = [message.Work.Epoch, message.Work.Step, message.Work.Microbatch, message.Work.Stage, message.Work.Attempt, message.Load.Queued, message.Load.FreeSlots, message.Load.Accepted];
-        for (int i = 0; i < numbers.Length; i++)
-        {
-            BinaryPrimitives.WriteInt32LittleEndian(rest[(4 * i)..], numbers[i]);
-        }
-
-        BinaryPrimitives.WriteInt64LittleEndian(rest[32..], message.Load.ServiceNanoseconds);
-        BinaryPrimitives.WriteInt64LittleEndian(rest[40..], message.Load.OwedNanoseconds);
-        return wire;
-    }
-
-    public static WorkMessage DecodeWork(ReadOnlySpan<byte> wire)
-    {
-        if (wire.Length != WorkBytes || wire[1] > (byte)WorkKind.Status || wire[2] > (byte)WorkKind.Status || wire[3] > (byte)Verdict.Refused || wire[4] > (byte)RefusalReason.WrongStage)
-        {
-            throw new InvalidDataException($"a work message of {wire.Length} bytes cannot be read; it has {WorkBytes}");
-        }
-
-        ReadOnlySpan<byte> rest = wire[8..];
-        int Number(ReadOnlySpan<byte> bytes, int i) => BinaryPrimitives.ReadInt32LittleEndian(bytes[(4 * i)..]);
-        return new WorkMessage((WorkKind)wire[1], new WorkId(Number(rest, 0), Number(rest, 1), Number(rest, 2), Number(rest, 3), Number(rest, 4)))
-        {
-            Answered = (WorkKind)wire[2],
-            Verdict = (Verdict)wire[3],
-            Reason = (RefusalReason)wire[4],
-            Load = new PeerLoad(Number(rest, 5), Number(rest, 6), Number(rest, 7), BinaryPrimitives.ReadInt64LittleEndian(rest[32..]), BinaryPrimitives.ReadInt64LittleEndian(rest[40..])),
-        };
     }
 
     sealed class PeerIdConverter : JsonConverter<PeerId>

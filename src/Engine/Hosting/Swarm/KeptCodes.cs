@@ -4,58 +4,41 @@ using OrionNative.Net.Framing;
 
 namespace OrionNative.Engine.Hosting.Swarm;
 
-/// <summary>A slot with its readers: the keeper and the sends under way.</summary>
-sealed class HeldSlot(Slot slot)
-{
-    int _holders = 1;
-
-    public Slot Slot => slot;
-
-    public void Hold() => Interlocked.Increment(ref _holders);
-
-    public void Release()
-    {
-        if (Interlocked.Decrement(ref _holders) == 0)
-        {
-            slot.Pool.Return(slot);
-        }
-    }
-}
-
-/// <summary>The four payloads of one microbatch at one stage.</summary>
+/// <summary>The four payloads of one microbatch at one stage; an owner of each of their slots.</summary>
 sealed class KeptMicrobatch
 {
-    HeldSlot? _input, _output, _outputGradient, _inputGradient;
+    Slot? _input, _output, _outputGradient, _inputGradient;
 
-    public HeldSlot? Input { get => _input; set => Set(ref _input, value); }
+    public Slot? Input { get => _input; set => Set(ref _input, value); }
 
-    public HeldSlot? Output { get => _output; set => Set(ref _output, value); }
+    public Slot? Output { get => _output; set => Set(ref _output, value); }
 
-    public HeldSlot? OutputGradient { get => _outputGradient; set => Set(ref _outputGradient, value); }
+    public Slot? OutputGradient { get => _outputGradient; set => Set(ref _outputGradient, value); }
 
-    public HeldSlot? InputGradient { get => _inputGradient; set => Set(ref _inputGradient, value); }
+    public Slot? InputGradient { get => _inputGradient; set => Set(ref _inputGradient, value); }
 
     /// <summary>Bytes of the ids that the orchestrator has sent, in the first stage; they lie behind the output's code.</summary>
     public int IdsBytes { get; set; }
 
-    static void Set(ref HeldSlot? place, HeldSlot? value)
+    static void Set(ref Slot? place, Slot? value)
     {
         place?.Release();
         place = value;
     }
 
-    public void Release() => (Input, Output, OutputGradient, InputGradient) = (null, null, null, null);
+    public void Release() => (Input, Output, OutputGradient, InputGradient, IdsBytes) = (null, null, null, null, 0);
 }
 
 sealed class KeptCodes
 {
     readonly Dictionary<(int Step, int Microbatch), KeptMicrobatch> _kept = [];
+    readonly Stack<KeptMicrobatch> _spare = new();
 
     public KeptMicrobatch Of(int step, int microbatch)
     {
         if (!_kept.TryGetValue((step, microbatch), out KeptMicrobatch? kept))
         {
-            _kept[(step, microbatch)] = kept = new KeptMicrobatch();
+            _kept[(step, microbatch)] = kept = _spare.TryPop(out KeptMicrobatch? spare) ? spare : new KeptMicrobatch();
         }
 
         return kept;
@@ -64,10 +47,14 @@ sealed class KeptCodes
     /// <summary>Lets go of a step and all before it.</summary>
     public void Release(int step)
     {
-        foreach ((int Step, int Microbatch) key in _kept.Keys.Where(key => key.Step <= step).ToArray())
+        foreach (((int Step, int Microbatch) key, KeptMicrobatch kept) in _kept)
         {
-            _kept[key].Release();
-            _kept.Remove(key);
+            if (key.Step <= step)
+            {
+                kept.Release();
+                _spare.Push(kept);
+                _kept.Remove(key);   // a dictionary may lose entries while it is walked
+            }
         }
     }
 

@@ -62,7 +62,7 @@ sealed partial class OrchestratorHost : IRunControl
         return "the run ends after the step under way, with a checkpoint";
     }
 
-    void TakeFigures(PeerId peer, JsonObject told)
+    void TakeFigures(PeerId peer, in PeerTold told)
     {
         int stage = _core.Placement.TryFind(peer, out Member member) ? member.Stage : -1;
         _figures.TryGetValue(peer, out PeerFigures? before);

@@ -267,6 +267,14 @@ sealed partial class OrchestratorHost : IDisposable
         if (message is OrchestratorMessage.Grant grant)
         {
             SendTokens(link, grant);
+            link.Tell(ControlCodec.Encode(grant));
+            return;
+        }
+
+        if (message is OrchestratorMessage.Pulse)
+        {
+            link.Tell([(byte)ControlTag.Pulse]);
+            return;
         }
 
         JsonObject? beside = message is OrchestratorMessage.Placed or OrchestratorMessage.Welcome
@@ -275,9 +283,8 @@ sealed partial class OrchestratorHost : IDisposable
         link.Tell(ControlCodec.Encode(ControlTag.FromOrchestrator, message, beside));
     }
 
-    void Received(PeerId peer, byte[] body)
+    void Received(PeerId peer, PeerMessage message, JsonObject? beside)
     {
-        (PeerMessage message, JsonObject? beside) = ControlCodec.Decode<PeerMessage>(body);
         if (message is PeerMessage.Join join)
         {
             _addresses[peer] = join.Profile.Address;
@@ -292,10 +299,6 @@ sealed partial class OrchestratorHost : IDisposable
             string[] names = [.. (beside?["files"] as JsonArray ?? []).Select(file => (string)file!)];
             _receiver.Then(() => _events.Add(() => Written(peer, written, names)));
             return;
-        }
-        else if (message is PeerMessage.Heartbeat or PeerMessage.Applied && beside is not null)
-        {
-            TakeFigures(peer, beside);
         }
 
         Step(new OrchestratorEvent.Received(peer, message, DateTimeOffset.UtcNow.ToUnixTimeSeconds()));
@@ -343,9 +346,20 @@ sealed partial class OrchestratorHost : IDisposable
                     link.Respond(id, 0, host._description);
                     break;
                 case ControlTag.FromPeer:
-                    byte[] copy = body[1..].ToArray();
-                    link.Respond(id, 0, []);
-                    host._events.Add(() => host.Received(_peer, copy));
+                    (PeerMessage message, JsonObject? beside) = ControlCodec.Decode<PeerMessage>(body[1..]);
+                    host._events.Add(() => host.Received(_peer, message, beside));
+                    break;
+                case ControlTag.Contributed:
+                    PeerMessage.Contributed contributed = ControlCodec.DecodeContributed(body);
+                    host._events.Add(() => host.Received(_peer, contributed, null));
+                    break;
+                case ControlTag.Heartbeat:
+                    PeerMessage.Heartbeat heartbeat = ControlCodec.DecodeHeartbeat(body);
+                    host._events.Add(() => host.Received(_peer, heartbeat, null));
+                    break;
+                case ControlTag.Figures:
+                    PeerTold told = ControlCodec.DecodeFigures(body);
+                    host._events.Add(() => host.TakeFigures(_peer, told));
                     break;
                 case ControlTag.FileAsked:
                     FileAsked asked = FileAsked.Decode(body);

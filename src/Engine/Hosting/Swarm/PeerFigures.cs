@@ -1,7 +1,5 @@
 // What a peer counts about itself and tells with every heartbeat and every applied step. Counts are sums since its process
 // started; a process that comes back starts at zero, so the orchestrator adds what its former lives had reached.
-using System.Text.Json;
-using System.Text.Json.Nodes;
 using OrionNative.Engine.Pipeline.Schedule;
 using OrionNative.Net.Framing;
 
@@ -17,16 +15,18 @@ namespace OrionNative.Engine.Hosting.Swarm;
 /// <param name="Microbatches">Backwards computed.</param>
 /// <param name="BusySeconds">The compute thread's time at work.</param>
 /// <param name="AllocatedBytes">Managed memory allocated by the whole process.</param>
+/// <param name="DataPathAllocatedBytes">Of those, while microbatches of a step were under way: from the first compute to the
+/// last contribution.</param>
 /// <param name="CodeBytes">Payload bytes of codes that the receiver took.</param>
 /// <param name="GradientBytes">Payload bytes of code gradients that the receiver took.</param>
 readonly record struct PeerCounts(
-    long NextBytes, long PreviousBytes, long ReplicaBytes, long ReceivedBytes, long SentPackets, long LostPackets, long Microbatches, double BusySeconds, long AllocatedBytes, long CodeBytes, long GradientBytes)
+    long NextBytes, long PreviousBytes, long ReplicaBytes, long ReceivedBytes, long SentPackets, long LostPackets, long Microbatches, double BusySeconds, long AllocatedBytes, long DataPathAllocatedBytes, long CodeBytes, long GradientBytes)
 {
     public long SentBytes => NextBytes + PreviousBytes + ReplicaBytes;
 
     public static PeerCounts operator +(PeerCounts a, PeerCounts b) => new(
         a.NextBytes + b.NextBytes, a.PreviousBytes + b.PreviousBytes, a.ReplicaBytes + b.ReplicaBytes, a.ReceivedBytes + b.ReceivedBytes,
-        a.SentPackets + b.SentPackets, a.LostPackets + b.LostPackets, a.Microbatches + b.Microbatches, a.BusySeconds + b.BusySeconds, a.AllocatedBytes + b.AllocatedBytes, a.CodeBytes + b.CodeBytes, a.GradientBytes + b.GradientBytes);
+        a.SentPackets + b.SentPackets, a.LostPackets + b.LostPackets, a.Microbatches + b.Microbatches, a.BusySeconds + b.BusySeconds, a.AllocatedBytes + b.AllocatedBytes, a.DataPathAllocatedBytes + b.DataPathAllocatedBytes, a.CodeBytes + b.CodeBytes, a.GradientBytes + b.GradientBytes);
 
     /// <summary>What a link has carried to a peer that is <paramref name="stagesAhead"/> stages further on.</summary>
     public static PeerCounts Of(PeerLink link, int stagesAhead)
@@ -43,6 +43,13 @@ readonly record struct PeerCounts(
             LostPackets = transport.LostPackets,
         };
     }
+}
+
+/// <summary>What a peer tells of itself, in the order of the fields on the wire.</summary>
+readonly record struct PeerTold(int Queued, int Held, int Slots, int Contributed, PeerCounts Counts)
+{
+    public static PeerTold Of(PeerSchedule schedule, in PeerCounts counts) =>
+        new(schedule.Queued, schedule.InFlight, schedule.SlotCount, schedule.Contributed.Count, counts);
 }
 
 /// <summary>What a peer last told of itself.</summary>
@@ -72,27 +79,18 @@ sealed record PeerFigures(int Stage, DateTimeOffset At, int Queued, int InFlight
     /// <summary>Compute time over wall time since the figures before.</summary>
     public double BusyShare { get; init; }
 
-    public static JsonObject Tell(PeerSchedule schedule, PeerCounts counts) => new()
-    {
-        ["queued"] = schedule.Queued,
-        ["held"] = schedule.InFlight,
-        ["slots"] = schedule.SlotCount,
-        ["contributed"] = schedule.Contributed.Count,
-        ["counts"] = JsonSerializer.SerializeToNode(counts),
-    };
-
     /// <summary>Takes what a peer told now after what it told before.</summary>
-    public static PeerFigures Read(JsonObject told, int stage, PeerFigures? before)
+    public static PeerFigures Read(in PeerTold told, int stage, PeerFigures? before)
     {
-        PeerCounts life = told["counts"].Deserialize<PeerCounts>();
+        PeerCounts life = told.Counts;
         bool isAnotherProcess = before is not null && life.AllocatedBytes < before.Life.AllocatedBytes;
         PeerCounts former = before is null ? default : isAnotherProcess ? before.Total : before.Former;
         DateTimeOffset now = DateTimeOffset.UtcNow;
         double wall = before is null ? 0 : (now - before.At).TotalSeconds;
-        return new PeerFigures(stage, now, (int)told["queued"]!, (int)told["held"]!, life, former)
+        return new PeerFigures(stage, now, told.Queued, told.Held, life, former)
         {
-            Slots = (int)told["slots"]!,
-            Contributed = (int)told["contributed"]!,
+            Slots = told.Slots,
+            Contributed = told.Contributed,
             BusyShare = wall > 0 ? Math.Clamp(((life + former).BusySeconds - before!.BusySeconds) / wall, 0, 1) : 0,
         };
     }

@@ -8,7 +8,9 @@ namespace OrionNative.Engine.Hosting.Swarm;
 
 sealed partial class PeerHost
 {
-    long _codeBytes, _gradientBytes;
+    // what this process has allocated from the first compute of each step to its last contribution
+    long _dataPathAllocated, _dataPathSince;
+    bool _isOnDataPath;
 
     void Perform()
     {
@@ -21,18 +23,22 @@ sealed partial class PeerHost
                     Send(effect);
                     break;
                 case PeerEffectKind.Compute:
-                    _work!.Compute(effect);
+                    Compute(effect);
                     break;
                 case PeerEffectKind.TellContributed:
-                    Tell(new PeerMessage.Contributed(effect.Step, effect.Generation, effect.Microbatch, effect.Loss));
+                    TellContributed(effect);
                     break;
                 case PeerEffectKind.Tell:
-                    Tell((PeerMessage)effect.Detail!, effect.Detail is PeerMessage.Heartbeat or PeerMessage.Applied ? Figures() : null);
+                    Tell((PeerMessage)effect.Detail!);
+                    break;
+                case PeerEffectKind.TellHeartbeat:
+                    TellHeartbeat(effect);
                     break;
                 case PeerEffectKind.ResetGradients:
                     _work!.ResetGradients();
                     break;
                 case PeerEffectKind.Reduce:
+                    _isOnDataPath = false;
                     _work!.BeginReduce((OrchestratorMessage.Reduce)effect.Detail!);
                     break;
                 case PeerEffectKind.AbandonReduce:
@@ -65,19 +71,49 @@ sealed partial class PeerHost
         }
     }
 
-    System.Text.Json.Nodes.JsonObject Figures()
+    void TellFigures()
     {
-        PeerCounts counts = _work!.Counts + _endedLinks + new PeerCounts { CodeBytes = Interlocked.Read(ref _codeBytes), GradientBytes = Interlocked.Read(ref _gradientBytes) };
+        PeerCounts counts = _work!.Counts + _endedLinks + new PeerCounts { DataPathAllocatedBytes = _dataPathAllocated };
         foreach ((PeerId peer, PeerLink link) in _links)
         {
             counts += PeerCounts.Of(link, StagesAhead(peer));
         }
 
-        return PeerFigures.Tell(_core!.Schedule, counts);
+        Span<byte> wire = stackalloc byte[ControlCodec.FiguresBytes];
+        ControlCodec.EncodeFigures(PeerTold.Of(_core!.Schedule, counts), wire);
+        Tell(wire);
     }
 
     int StagesAhead(PeerId peer) =>
         _core!.Placement.TryFind(peer, out Member member) && _core.Placement.TryFind(_self, out Member self) ? member.Stage - self.Stage : 0;
+
+    void TellContributed(in PeerEffect effect)
+    {
+        Span<byte> wire = stackalloc byte[ControlCodec.ContributedBytes];
+        ControlCodec.EncodeContributed(effect.Step, effect.Generation, effect.Microbatch, effect.Loss, wire);
+        Tell(wire);
+        long allocated = GC.GetTotalAllocatedBytes();
+        _dataPathAllocated += allocated - _dataPathSince;
+        _dataPathSince = allocated;
+    }
+
+    void TellHeartbeat(in PeerEffect effect)
+    {
+        TellFigures();
+        Span<byte> wire = stackalloc byte[ControlCodec.HeartbeatBytes];
+        ControlCodec.EncodeHeartbeat(effect.ServiceNanoseconds, effect.SilenceNanoseconds, wire);
+        Tell(wire);
+    }
+
+    void Compute(in PeerEffect effect)
+    {
+        if (!_isOnDataPath)
+        {
+            (_isOnDataPath, _dataPathSince) = (true, GC.GetTotalAllocatedBytes());
+        }
+
+        _work!.Compute(effect);
+    }
 
     void Send(in PeerEffect effect)
     {
@@ -89,12 +125,14 @@ sealed partial class PeerHost
         WorkMessage message = effect.Message;
         if (message.Kind is not (WorkKind.Forward or WorkKind.Gradient))
         {
-            link.Tell(ControlCodec.Encode(message));
+            Span<byte> wire = stackalloc byte[ControlCodec.WorkBytes];
+            ControlCodec.Encode(message, wire);
+            link.Tell(wire);
             return;
         }
 
         KeptMicrobatch kept = _work!.Kept.Of(message.Work.Step, message.Work.Microbatch);
-        HeldSlot? payload = message.Kind == WorkKind.Forward ? kept.Output : kept.InputGradient;
+        Slot? payload = message.Kind == WorkKind.Forward ? kept.Output : kept.InputGradient;
         if (message.Kind == WorkKind.Forward && message.Work.Attempt > 1)
         {
             _options.Log($"offers microbatch {message.Work.Microbatch} of step {message.Work.Step} again, to {effect.Peer.Short} (attempt {message.Work.Attempt})");
@@ -102,64 +140,7 @@ sealed partial class PeerHost
 
         if (payload is not null)
         {
-            _ = SendPayload(link, _work.HeaderOf(message), payload);
-        }
-    }
-
-    async Task SendPayload(PeerLink link, MessageHeader header, HeldSlot payload)
-    {
-        payload.Hold();
-        try
-        {
-            Answer answer = await link.SendAsync(header, payload.Slot);
-            if (answer.Kind == AnswerKind.Accepted)
-            {
-                Interlocked.Add(ref header.Kind == MessageKind.Code ? ref _codeBytes : ref _gradientBytes, (long)header.PayloadBytes);
-            }
-        }
-        finally
-        {
-            payload.Release();
-        }
-    }
-
-    /// <summary>A payload arrived whole from a peer: the core decides; an accepted one is kept, any other goes back.</summary>
-    void Delivered(PeerLink link, PeerId from, in MessageHeader header, Slot slot)
-    {
-        WorkMessage message = PeerWork.MessageOf(header);
-        HeldSlot held = new(slot);
-        bool isAccepted = false;
-        if (_core is not null)
-        {
-            _effects.Clear();
-            _core.Schedule.HandleMessage(from, message, Now, _effects);
-            for (int i = 0; i < _effects.Count && !isAccepted; i++)
-            {
-                PeerEffect effect = _effects[i];
-                isAccepted = effect.Kind == PeerEffectKind.Send && effect.Peer == from && effect.Message.Kind == WorkKind.Answer
-                    && effect.Message.Work == message.Work && effect.Message.Answered == message.Kind && effect.Message.Verdict == Control.Verdict.Accepted;
-            }
-
-            if (isAccepted)
-            {
-                KeptMicrobatch kept = _work!.Kept.Of(message.Work.Step, message.Work.Microbatch);
-                if (message.Kind == WorkKind.Forward)
-                {
-                    kept.Input = held;
-                }
-                else
-                {
-                    kept.OutputGradient = held;
-                }
-            }
-
-            _work!.GrantOne(link, header.Lane);
-            Perform();
-        }
-
-        if (!isAccepted)
-        {
-            held.Release();
+            _work.Sends.Begin(link, _work.HeaderOf(message), payload);
         }
     }
 }

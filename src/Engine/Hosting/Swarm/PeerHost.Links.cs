@@ -23,20 +23,19 @@ sealed partial class PeerHost
 
         public Answer Deliver(PeerLink link, in MessageHeader header, Slot slot, ulong id)
         {
-            MessageHeader copy = header;
             if (header.Kind is MessageKind.Code or MessageKind.CodeGradient)
             {
-                host.Post(() => host.Delivered(link, _peer, copy, slot));
+                host._loop.Add(new LoopEvent(LoopEventKind.Delivered) { Link = link, Peer = _peer, Message = PeerWork.MessageOf(header), Slot = slot });
                 return Answer.Accepted;
             }
 
             if (isOrchestrator)
             {
-                host._work!.TakeFilePiece(link, copy, slot);
+                host._work!.TakeFilePiece(link, header, slot);
                 return Answer.Accepted;
             }
 
-            host._work!.TakePiece(_peer, copy, slot);
+            host._work!.TakePiece(_peer, header, slot);
             link.Grant(slot, Lane.Bulk);
             return Answer.Accepted;
         }
@@ -44,40 +43,51 @@ sealed partial class PeerHost
         public void Requested(PeerLink link, ulong id, ReadOnlySpan<byte> body)
         {
             ControlTag tag = body.Length > 0 ? (ControlTag)body[0] : 0;
-            if (!isOrchestrator && tag == ControlTag.Work && body.Length == ControlCodec.WorkBytes)
+            switch (tag)
             {
-                WorkMessage message = ControlCodec.DecodeWork(body);
-                host.Post(() => host.Step(core => core.Schedule.HandleMessage(_peer, message, Now, host._effects)));
-                return;
-            }
-
-            byte[] copy = body.ToArray();
-            if (isOrchestrator && tag == ControlTag.FromOrchestrator)
-            {
-                link.Respond(id, 0, []);
-                host.Post(() => host.FromOrchestrator(copy[1..]));
-            }
-            else if (isOrchestrator && tag == ControlTag.Tokens)
-            {
-                link.Respond(id, 0, []);
-                (TokenPiece piece, byte[] ids) = TokenFeed.Decode(copy);
-                host.Post(() => host._work?.TakeIds(piece, ids));
-            }
-            else if (!isOrchestrator && tag == ControlTag.StateAsked && copy.Length == 9)
-            {
-                int step = BitConverter.ToInt32(copy, 1);
-                uint serial = BitConverter.ToUInt32(copy, 5);
-                host.Post(() =>
-                {
-                    string refusal = host._work?.SendState(link, step, serial) ?? "holds nothing";
-                    link.Respond(id, (ushort)(refusal.Length > 0 ? 1 : 0), Encoding.UTF8.GetBytes(refusal));
-                });
-            }
-            else
-            {
-                link.Close($"peer {_peer.Short} asked something ({(byte)tag}, {copy.Length} bytes) that it may not");
+                case ControlTag.Work when !isOrchestrator:
+                    host._loop.Add(new LoopEvent(LoopEventKind.Work) { Peer = _peer, Message = ControlCodec.DecodeWork(body) });
+                    break;
+                case ControlTag.Tokens when isOrchestrator:
+                    TokenPiece piece = TokenFeed.Decode(body, out ReadOnlySpan<byte> ids);
+                    host._work?.ReceiveIds(piece, ids);
+                    break;
+                case ControlTag.Grant when isOrchestrator:
+                    Granted(body);
+                    break;
+                case ControlTag.Pulse when isOrchestrator:
+                    host._loop.Add(new LoopEvent(LoopEventKind.Pulse));
+                    break;
+                case ControlTag.FromOrchestrator when isOrchestrator:
+                    Said(body[1..].ToArray());
+                    break;
+                case ControlTag.StateAsked when !isOrchestrator && body.Length == 9:
+                    StateAsked(link, id, BitConverter.ToInt32(body[1..]), BitConverter.ToUInt32(body[5..]));
+                    break;
+                default:
+                    link.Close($"peer {_peer.Short} asked something ({(byte)tag}, {body.Length} bytes) that it may not");
+                    break;
             }
         }
+
+        void Granted(ReadOnlySpan<byte> body)
+        {
+            (int step, int attempt, int count) = ControlCodec.DecodeGrant(body);
+            for (int i = 0; i < count; i++)
+            {
+                WorkId work = new(0, step, ControlCodec.GrantedMicrobatch(body, i), 0, attempt);
+                host._loop.Add(new LoopEvent(LoopEventKind.Granted) { Message = new WorkMessage(WorkKind.Forward, work) });
+            }
+        }
+
+        // closures are made in methods of their own: one in Requested would be made for every message
+        void Said(byte[] body) => host.Post(() => host.FromOrchestrator(body));
+
+        void StateAsked(PeerLink link, ulong id, int step, uint serial) => host.Post(() =>
+        {
+            string refusal = host._work?.SendState(link, step, serial) ?? "holds nothing";
+            link.Respond(id, (ushort)(refusal.Length > 0 ? 1 : 0), Encoding.UTF8.GetBytes(refusal));
+        });
 
         public void Closed(PeerLink link, CloseReason reason)
         {

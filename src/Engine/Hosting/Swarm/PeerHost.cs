@@ -56,7 +56,7 @@ sealed partial class PeerHost : IDisposable
     static readonly TimeSpan _redialEvery = TimeSpan.FromMilliseconds(300);
 
     readonly PeerHostOptions _options;
-    readonly BlockingCollection<Action> _events = new(new ConcurrentQueue<Action>());
+    readonly Mailbox<LoopEvent> _loop = new();
     readonly PeerEffects _effects = new();
     readonly QuicEndpoint _endpoint;
     readonly PeerId _self;
@@ -107,9 +107,9 @@ sealed partial class PeerHost : IDisposable
         while (!interrupt.IsCancellationRequested && _core is not { State: PeerState.Ended })
         {
             // what has arrived is heard before the clock: a pause of this process is not its neighbours' silence
-            for (bool waits = true; _events.TryTake(out Action? next, waits ? _tickEvery : TimeSpan.Zero); waits = false)
+            for (bool waits = true; _loop.TryTake(out LoopEvent next, waits ? _tickEvery : TimeSpan.Zero); waits = false)
             {
-                next();
+                Happened(next);
             }
 
             if (TimeProvider.System.GetElapsedTime(ticked) >= _tickEvery)
@@ -154,10 +154,13 @@ sealed partial class PeerHost : IDisposable
             }
         }
 
-        Step(core => core.HandleTick(Now, _effects));
+        _effects.Clear();
+        _core.HandleTick(Now, _effects);
+        Perform();
     }
 
-    /// <summary>Runs one event through the core and performs what it asks for.</summary>
+    /// <summary>Runs one event through the core and performs what it asks for; for what does not happen with every
+    /// microbatch.</summary>
     void Step(Action<PeerCore> happening)
     {
         if (_core is null)
@@ -170,7 +173,7 @@ sealed partial class PeerHost : IDisposable
         Perform();
     }
 
-    void Post(Action what) => _events.Add(what);
+    void Post(Action what) => _loop.Add(LoopEvent.Of(what));
 
     bool IsTimeToDial(PeerId peer)
     {
@@ -266,7 +269,7 @@ sealed partial class PeerHost : IDisposable
 
     void Begin(RunDescription run)
     {
-        _work = new PeerWork(run, _options, _self, Post, () => _links, Step, () => _effects, () => Now) { RunNumber = _linkOptions.Run };
+        _work = new PeerWork(run, _options, _self, _loop, () => _links, Step, () => _effects, () => Now) { RunNumber = _linkOptions.Run };
         _work.OrchestratorIs(_toOrchestrator);
         string model = (_options.Model is null ? run : run with { Model = Own(run.Model, _options.Model) }).ModelHash;
         PeerProfile profile = new(_self, _options.Version, model, _options.TokenizerHash ?? run.TokenizerHash, _work.MemoryBytes, _work.Speed, Address);
@@ -308,19 +311,24 @@ sealed partial class PeerHost : IDisposable
         }
 
         WasRefused |= message is OrchestratorMessage.Refused;
-        if (message is OrchestratorMessage.Grant { Attempt: > 1 } again)
-        {
-            _options.Log($"is given microbatch {string.Join(' ', again.Microbatches)} of step {again.Step} again (attempt {again.Attempt})");
-        }
-
         Step(core => core.HandleControl(message, Now, _effects));
     }
 
     void Tell(PeerMessage message, System.Text.Json.Nodes.JsonObject? beside = null)
     {
+        if (message is PeerMessage.Applied)
+        {
+            TellFigures();
+        }
+
+        Tell(ControlCodec.Encode(ControlTag.FromPeer, message, beside));
+    }
+
+    void Tell(ReadOnlySpan<byte> wire)
+    {
         if (_orchestratorIsOpen && _toOrchestrator is { } link)
         {
-            link.Tell(ControlCodec.Encode(ControlTag.FromPeer, message, beside));
+            link.Tell(wire);
         }
     }
 
@@ -329,6 +337,6 @@ sealed partial class PeerHost : IDisposable
     {
         _endpoint.Dispose();
         _work?.Dispose();
-        _events.Dispose();
+        _loop.Close();
     }
 }

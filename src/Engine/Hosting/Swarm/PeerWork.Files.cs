@@ -41,30 +41,48 @@ sealed partial class PeerWork
         }
     }
 
-    /// <summary>Ids of a microbatch, from the orchestrator: they are put where they will travel, behind the code.</summary>
-    public void TakeIds(TokenPiece piece, byte[] ids)
+    /// <summary>Ids of a microbatch, from the orchestrator: they are put where they will travel, behind the code, in a slot that
+    /// the loop takes over. Called on the transport's thread.</summary>
+    public void ReceiveIds(in TokenPiece piece, ReadOnlySpan<byte> ids)
     {
-        if (_stageIndex != 0 || piece.Step <= _appliedStep || (uint)piece.Microbatch >= (uint)_run.Config.Microbatches)
+        if ((uint)piece.Microbatch < (uint)_run.Config.Microbatches && piece.Offset >= 0 && piece.Offset + ids.Length <= Payload.IdsBytes)
         {
-            return;
+            Slot slot = Rent(Payload.ForwardBytes);
+            ids.CopyTo(IdsOf(slot)[piece.Offset..]);
+            _loop.Add(new LoopEvent(LoopEventKind.Ids) { Ids = piece, Slot = slot });
         }
-
-        KeptMicrobatch kept = Kept.Of(piece.Step, piece.Microbatch);
-        if (piece.Offset != kept.IdsBytes || piece.Offset + ids.Length > Payload.IdsBytes)
-        {
-            return;
-        }
-
-        kept.Output ??= new HeldSlot(Rent(Payload.ForwardBytes));
-        ids.CopyTo(kept.Output.Slot.Span(Payload.ForwardBytes)[(Payload.CodeBytes + piece.Offset)..]);
-        kept.IdsBytes += ids.Length;
     }
 
-    void RequireIds(KeptMicrobatch kept, int step, int microbatch)
+    Span<byte> IdsOf(Slot slot) => slot.Span(Payload.ForwardBytes)[Payload.CodeBytes..];
+
+    /// <summary>Takes over the slot of <see cref="ReceiveIds"/>.</summary>
+    public void TakeIds(in TokenPiece piece, Slot slot)
     {
-        if (kept.IdsBytes != Payload.IdsBytes)
+        KeptMicrobatch? kept = _stageIndex != 0 || piece.Step <= _appliedStep ? null : Kept.Of(piece.Step, piece.Microbatch);
+        if (kept is null || piece.Offset != kept.IdsBytes)
         {
-            throw new InvalidOperationException($"microbatch {microbatch} of step {step} was granted with {kept.IdsBytes} bytes of ids, it has {Payload.IdsBytes}");
+            slot.Release();
+            return;
+        }
+
+        if (kept.Output is null)
+        {
+            kept.Output = slot;
+        }
+        else
+        {
+            IdsOf(slot).Slice(piece.Offset, piece.Bytes).CopyTo(IdsOf(kept.Output)[piece.Offset..]);
+            slot.Release();
+        }
+
+        kept.IdsBytes += piece.Bytes;
+    }
+
+    void RequireIds(in ComputeItem item)
+    {
+        if (item.IdsBytes != Payload.IdsBytes)
+        {
+            throw new InvalidOperationException($"microbatch {item.Microbatch} of step {item.Step} was granted with {item.IdsBytes} bytes of ids, it has {Payload.IdsBytes}");
         }
     }
 
@@ -101,13 +119,7 @@ sealed partial class PeerWork
         });
     }
 
-    void PostLoaded(int life, int step, string failure) => _post(() =>
-    {
-        if (life == _life)
-        {
-            Loaded(step, failure);
-        }
-    });
+    void PostLoaded(int life, int step, string failure) => PostIfAlive(life, () => Loaded(step, failure));
 
     /// <summary>Tries something with the orchestrator until it works, the state is given up, or patience ends.</summary>
     async Task<string> WhileWelcome(int life, Func<PeerLink, Task> attempt)
@@ -247,7 +259,7 @@ sealed partial class PeerWork
         }
         else
         {
-            _post(() => tell(new PeerMessage.CheckpointWritten(offer.AdmittedEpoch, offer.Step, offer.Stage), new JsonObject { ["files"] = new JsonArray([.. files.Select(file => (JsonNode)file.Name)]) }));
+            _loop.Add(LoopEvent.Of(() => tell(new PeerMessage.CheckpointWritten(offer.AdmittedEpoch, offer.Step, offer.Stage), new JsonObject { ["files"] = new JsonArray([.. files.Select(file => (JsonNode)file.Name)]) })));
         }
     }
 

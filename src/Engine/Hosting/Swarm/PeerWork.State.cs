@@ -204,7 +204,7 @@ sealed partial class PeerWork
         }
         else
         {
-            _post(TryFinishReduce);
+            _loop.Add(LoopEvent.Of(TryFinishReduce));
         }
     }
 

@@ -1,6 +1,5 @@
 // A peer's work: one compute thread that owns the stage, the kept codes, and the page-locked slots that payloads arrive in
 // and leave from. Everything the compute thread finishes is posted back to the peer's loop.
-using System.Collections.Concurrent;
 using System.Globalization;
 using OrionNative.Engine.Control;
 using OrionNative.Engine.Pipeline;
@@ -23,7 +22,7 @@ sealed partial class PeerWork : IDisposable
 
     readonly RunDescription _run;
     readonly PeerId _self;
-    readonly Action<Action> _post;
+    readonly Mailbox<LoopEvent> _loop;
     readonly Func<Dictionary<PeerId, PeerLink>> _links;
     readonly Action<Action<PeerCore>> _step;
     readonly Func<PeerEffects> _effects;
@@ -32,10 +31,9 @@ sealed partial class PeerWork : IDisposable
     readonly double _rehearseSeconds;
     readonly IDevice _device;
     readonly PinnedPool _pool;
-    readonly BlockingCollection<Action> _queue = new(new ConcurrentQueue<Action>());
+    readonly Mailbox<ComputeItem> _queue = new();
     readonly Thread _thread;
-    readonly Queue<(long Mark, Action Finish)> _underWay = new();
-    readonly Action _nothing = () => { };
+    readonly Queue<UnderWay> _underWay = new(UnderWayMost + 1);
     StageWorker? _stage;
     long _busyTicks;
     long _backwards;
@@ -43,10 +41,10 @@ sealed partial class PeerWork : IDisposable
     int _life;
 
     public PeerWork(
-        RunDescription run, PeerHostOptions options, PeerId self, Action<Action> post, Func<Dictionary<PeerId, PeerLink>> links,
+        RunDescription run, PeerHostOptions options, PeerId self, Mailbox<LoopEvent> loop, Func<Dictionary<PeerId, PeerLink>> links,
         Action<Action<PeerCore>> step, Func<PeerEffects> effects, Func<Instant> now)
     {
-        (_run, _self, _post, _links, _step, _effects, _now, _log) = (run, self, post, links, step, effects, now, options.Log);
+        (_run, _self, _loop, _links, _step, _effects, _now, _log) = (run, self, loop, links, step, effects, now, options.Log);
         _rehearseSeconds = options.RehearseSeconds;
         Payload = CodePayload.Of(run.Model, run.Config);
         Schedule = new ScheduleSettings { StageCount = run.Config.Stages, MicrobatchCount = run.Config.Microbatches, CodeBytes = Payload.ForwardBytes };
@@ -71,6 +69,9 @@ sealed partial class PeerWork : IDisposable
 
     public KeptCodes Kept { get; } = new();
 
+    /// <summary>Codes and code gradients on their way to neighbours.</summary>
+    public PayloadSends Sends { get; } = new();
+
     /// <summary>Limits and patience of this peer's schedule.</summary>
     public ScheduleSettings Schedule { get; }
 
@@ -83,16 +84,21 @@ sealed partial class PeerWork : IDisposable
 
     void Compute()
     {
-        while (!_queue.IsCompleted)
+        while (!_queue.IsEnded)
         {
             bool isBusy = _underWay.Count > 0;
             long began = TimeProvider.System.GetTimestamp();
             // a reached mark wakes the thread; a device that failed wakes nobody, so the marks are looked at now and then
-            bool taken = _queue.TryTake(out Action? work, isBusy ? TimeSpan.FromSeconds(FailureSeconds) : Timeout.InfiniteTimeSpan);
+            bool taken = _queue.TryTake(out ComputeItem item, isBusy ? TimeSpan.FromSeconds(FailureSeconds) : Timeout.InfiniteTimeSpan);
             began = isBusy ? began : TimeProvider.System.GetTimestamp();
-            if (taken)
+            if (taken && item.Do is { } work)
             {
-                work!();
+                FinishReached(most: 0);
+                work();
+            }
+            else if (taken && item.Stage is not null)
+            {
+                Begin(item);
             }
 
             FinishReached(UnderWayMost);
@@ -103,26 +109,16 @@ sealed partial class PeerWork : IDisposable
     }
 
     // on a thread of the device: a mark is reached, and the compute thread finishes what it stands for
-    void Wake()
-    {
-        try
-        {
-            _queue.Add(_nothing);
-        }
-        catch (InvalidOperationException)
-        {
-            // the peer is closing: the thread waits for every mark by itself
-        }
-    }
+    void Wake() => _queue.Add(default);
 
     // A microbatch is called while the one before computes; on the CPU every mark is reached and nothing is ever under way.
     void FinishReached(int most)
     {
-        while (_underWay.TryPeek(out (long Mark, Action Finish) first) && (_underWay.Count > most || _device.Transfers.IsReached(first.Mark)))
+        while (_underWay.TryPeek(out UnderWay first) && (_underWay.Count > most || _device.Transfers.IsReached(first.Mark)))
         {
             _device.Transfers.Wait(first.Mark);
             _underWay.Dequeue();
-            first.Finish();
+            Finish(first);
         }
     }
 
@@ -132,77 +128,100 @@ sealed partial class PeerWork : IDisposable
         BusySeconds = Interlocked.Read(ref _busyTicks) / 1e7,
         Microbatches = _backwards,
         AllocatedBytes = GC.GetTotalAllocatedBytes(),
+        CodeBytes = Sends.Taken.Code,
+        GradientBytes = Sends.Taken.Gradient,
     };
 
     /// <summary>Runs work on the compute thread; what it returns runs on the loop, unless the state was given up meanwhile.</summary>
     void OnCompute(Func<Action?> work)
     {
         int life = _life;
-        _queue.Add(() =>
+        _queue.Add(new ComputeItem
         {
-            FinishReached(most: 0);
-            if (life != _life)
+            Do = () =>
             {
-                return;
-            }
-
-            if (work() is { } done)
-            {
-                _post(() =>
+                if (life == _life && work() is { } done)
                 {
-                    if (life == _life)
-                    {
-                        done();
-                    }
-                });
-            }
+                    PostIfAlive(life, done);
+                }
+            },
         });
     }
 
-    public unsafe void Compute(PeerEffect effect)
+    /// <summary>Runs on the loop, unless the state was given up meanwhile.</summary>
+    void PostIfAlive(int life, Action what) => _loop.Add(LoopEvent.Of(() =>
     {
-        (ComputeKind kind, int step, int microbatch) = (effect.Compute, effect.Step, effect.Microbatch);
-        KeptMicrobatch kept = Kept.Of(step, microbatch);
-        StageWorker stage = _stage!;
-        kept.Output ??= NeedsOutput(stage) ? new HeldSlot(Rent(Payload.ForwardBytes)) : null;
-        kept.InputGradient ??= kind != ComputeKind.Forward && !stage.Range.HasEmbedding ? new HeldSlot(Rent(Payload.CodeBytes)) : null;
-        HeldSlot? input = kept.Input, output = kept.Output, outputGradient = kept.OutputGradient, inputGradient = kept.InputGradient;
-        int life = _life;
-        HeldSlot[] used = [.. new[] { input, output, outputGradient, inputGradient }.OfType<HeldSlot>()];
-        Array.ForEach(used, slot => slot.Hold());
-        // the core waits for the end of a compute even when its state was given up meanwhile; then nothing is computed
-        _queue.Add(() =>
+        if (life == _life)
         {
-            long began = TimeProvider.System.GetTimestamp();
-            int called = life == _life ? Work() : NotCalled;
-            _underWay.Enqueue((_device.Transfers.Mark(), () =>
-            {
-                double loss = called == NotCalled ? 0 : stage.LossOf(called);
-                Rehearse(kind, began);
-                _backwards += kind == ComputeKind.Forward ? 0 : 1;
-                Array.ForEach(used, slot => slot.Release());
-                _post(() => _step(core => core.Schedule.HandleComputed(kind, step, microbatch, loss, _now(), _effects())));
-            }
-            ));
-        });
-
-        int Work()
-        {
-            if (stage.Range.HasEmbedding && kind != ComputeKind.Backward)
-            {
-                RequireIds(kept, step, microbatch);
-            }
-
-            byte* from = input is null ? null : input.Slot.Data;
-            byte* to = output is null ? null : output.Slot.Data;
-            if (kind != ComputeKind.Backward)
-            {
-                stage.Forward(microbatch, from, to);
-            }
-
-            return kind == ComputeKind.Forward ? NotCalled : stage.Backward(
-                microbatch, from, to, outputGradient is null ? null : outputGradient.Slot.Data, inputGradient is null ? null : inputGradient.Slot.Data);
+            what();
         }
+    }));
+
+    /// <summary>Calls the compute of a microbatch; its end is a <see cref="LoopEventKind.Computed"/>.</summary>
+    public void Compute(in PeerEffect effect)
+    {
+        KeptMicrobatch kept = Kept.Of(effect.Step, effect.Microbatch);
+        StageWorker stage = _stage!;
+        kept.Output ??= NeedsOutput(stage) ? Rent(Payload.ForwardBytes) : null;
+        kept.InputGradient ??= effect.Compute != ComputeKind.Forward && !stage.Range.HasEmbedding ? Rent(Payload.CodeBytes) : null;
+        ComputeItem item = new()
+        {
+            Stage = stage,
+            Kind = effect.Compute,
+            Step = effect.Step,
+            Microbatch = effect.Microbatch,
+            Life = _life,
+            IdsBytes = kept.IdsBytes,
+            Input = kept.Input,
+            Output = kept.Output,
+            OutputGradient = kept.OutputGradient,
+            InputGradient = kept.InputGradient,
+        };
+        item.ShareSlots();
+        _queue.Add(item);
+    }
+
+    // the core waits for the end of a compute even when its state was given up meanwhile; then nothing is computed
+    void Begin(in ComputeItem item)
+    {
+        long began = TimeProvider.System.GetTimestamp();
+        int called = item.Life == _life ? Call(item) : NotCalled;
+        _underWay.Enqueue(new UnderWay(_device.Transfers.Mark(), item, called, began));
+    }
+
+    unsafe int Call(in ComputeItem item)
+    {
+        StageWorker stage = item.Stage!;
+        if (stage.Range.HasEmbedding && item.Kind != ComputeKind.Backward)
+        {
+            RequireIds(item);
+        }
+
+        byte* input = DataOf(item.Input), output = DataOf(item.Output);
+        if (item.Kind != ComputeKind.Backward)
+        {
+            stage.Forward(item.Microbatch, input, output);
+        }
+
+        return item.Kind == ComputeKind.Forward ? NotCalled
+            : stage.Backward(item.Microbatch, input, output, DataOf(item.OutputGradient), DataOf(item.InputGradient));
+    }
+
+    static unsafe byte* DataOf(Slot? slot) => slot is null ? null : slot.Data;
+
+    void Finish(in UnderWay done)
+    {
+        ComputeItem item = done.Item;
+        double loss = done.Called == NotCalled ? 0 : item.Stage!.LossOf(done.Called);
+        Rehearse(item.Kind, done.Began);
+        _backwards += item.Kind == ComputeKind.Forward ? 0 : 1;
+        item.ReleaseSlots();
+        _loop.Add(new LoopEvent(LoopEventKind.Computed)
+        {
+            Compute = item.Kind,
+            Loss = loss,
+            Message = new WorkMessage(WorkKind.Status, new WorkId(0, item.Step, item.Microbatch, 0, 0)),
+        });
     }
 
     void Rehearse(ComputeKind kind, long began)
@@ -299,7 +318,7 @@ sealed partial class PeerWork : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        _queue.CompleteAdding();
+        _queue.Close();
         _thread.Join();
         _stage?.Dispose();
         _files.Dispose();
@@ -309,6 +328,5 @@ sealed partial class PeerWork : IDisposable
         }
 
         _device.Dispose();
-        _queue.Dispose();
     }
 }

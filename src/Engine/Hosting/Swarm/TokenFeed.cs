@@ -9,7 +9,7 @@ using OrionNative.Engine.Pipeline;
 namespace OrionNative.Engine.Hosting.Swarm;
 
 /// <summary>Where a piece of a microbatch's ids belongs.</summary>
-readonly record struct TokenPiece(int Step, int Microbatch, int Offset);
+readonly record struct TokenPiece(int Step, int Microbatch, int Offset, int Bytes);
 
 /// <summary>Reads the samples of a step as payload bytes. One thread uses it.</summary>
 sealed class TokenFeed : IDisposable
@@ -57,15 +57,15 @@ sealed class TokenFeed : IDisposable
 
     /// <summary>Reads a body of <see cref="Pieces"/>.</summary>
     /// <exception cref="InvalidDataException">It is too short to be one.</exception>
-    public static (TokenPiece Piece, byte[] Ids) Decode(ReadOnlySpan<byte> body)
+    public static TokenPiece Decode(ReadOnlySpan<byte> body, out ReadOnlySpan<byte> ids)
     {
         if (body.Length <= HeaderBytes)
         {
             throw new InvalidDataException($"a piece of a microbatch's ids has more than {HeaderBytes} bytes; got {body.Length}");
         }
 
-        return (new TokenPiece(BinaryPrimitives.ReadInt32LittleEndian(body[1..]), BinaryPrimitives.ReadInt32LittleEndian(body[5..]), BinaryPrimitives.ReadInt32LittleEndian(body[9..])),
-            body[HeaderBytes..].ToArray());
+        ids = body[HeaderBytes..];
+        return new TokenPiece(BinaryPrimitives.ReadInt32LittleEndian(body[1..]), BinaryPrimitives.ReadInt32LittleEndian(body[5..]), BinaryPrimitives.ReadInt32LittleEndian(body[9..]), ids.Length);
     }
 
     /// <inheritdoc/>

@@ -75,7 +75,8 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
                 Load(load, effects);
                 break;
             case OrchestratorMessage.Grant grant:
-                _schedule.HandleGrant(grant, now, effects);
+                foreach (int microbatch in grant.Microbatches)
+                    _schedule.HandleGrant(grant.Step, grant.Attempt, microbatch, now, effects);
                 break;
             case OrchestratorMessage.Recheck recheck:
                 _schedule.HandleRecheck(recheck, now, effects);
@@ -110,6 +111,17 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
                 throw new InvalidOperationException($"no handler for {message.GetType().Name}");
         }
     }
+
+    /// <summary>As a Grant of one microbatch, without the message: the path of every microbatch at stage 0.</summary>
+    public void HandleGranted(int step, int attempt, int microbatch, Instant now, PeerEffects effects)
+    {
+        _heardAt = now;
+        if (State != PeerState.Ended)
+            _schedule.HandleGrant(step, attempt, microbatch, now, effects);
+    }
+
+    /// <summary>The orchestrator lives.</summary>
+    public void HandlePulse(Instant now) => _heardAt = now;
 
     void Place(Placement placement, Instant now, PeerEffects effects)
     {
@@ -186,7 +198,11 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
             return;
         _heartbeatAt = now + _heartbeatInterval;
         _toldService = _schedule.ServiceNanoseconds;
-        Tell(new PeerMessage.Heartbeat(_schedule.ServiceNanoseconds, (now - _heardAt).Ticks * 100), effects);
+        effects.Add(new PeerEffect(PeerEffectKind.TellHeartbeat)
+        {
+            ServiceNanoseconds = _schedule.ServiceNanoseconds,
+            SilenceNanoseconds = (now - _heardAt).Ticks * 100,
+        });
     }
 
     static void Tell(PeerMessage message, PeerEffects effects) =>

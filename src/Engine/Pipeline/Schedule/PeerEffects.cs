@@ -16,6 +16,9 @@ enum PeerEffectKind : byte
     /// <summary>Tell the orchestrator PeerMessage.Contributed(Step, Generation, Microbatch, Loss).</summary>
     TellContributed,
 
+    /// <summary>Tell the orchestrator PeerMessage.Heartbeat(ServiceNanoseconds, SilenceNanoseconds).</summary>
+    TellHeartbeat,
+
     /// <summary>Tell the orchestrator Detail, a PeerMessage.</summary>
     Tell,
 
@@ -81,6 +84,10 @@ readonly record struct PeerEffect(PeerEffectKind Kind)
     public double Loss { get; init; }
 
     public double Scale { get; init; }
+
+    public long ServiceNanoseconds { get; init; }
+
+    public long SilenceNanoseconds { get; init; }
 
     public object? Detail { get; init; }
 }

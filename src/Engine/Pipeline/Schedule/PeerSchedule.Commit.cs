@@ -12,7 +12,7 @@ namespace OrionNative.Engine.Pipeline.Schedule;
 
 sealed partial class PeerSchedule
 {
-    readonly Queue<OrchestratorMessage.Grant> _waitingGrants = new();
+    readonly Queue<(int Step, int Attempt, int Microbatch)> _waitingGrants = new();
     OrchestratorMessage.Rebuild? _pendingRebuild;
     OrchestratorMessage.Reduce? _pendingReduce;
     OrchestratorMessage.Reduce? _waitingReduce;
@@ -22,24 +22,19 @@ sealed partial class PeerSchedule
 
     public bool IsSealed => _sealedId != 0;
 
-    /// <summary>New work for a holder of stage 0; a grant of the step after this one waits for the commit.</summary>
-    public void HandleGrant(OrchestratorMessage.Grant grant, Instant now, PeerEffects effects)
+    /// <summary>A new microbatch for a holder of stage 0; one of the step after this one waits for the commit.</summary>
+    public void HandleGrant(int step, int attempt, int microbatch, Instant now, PeerEffects effects)
     {
-        if (grant.Step > Step || !IsWorking)
+        if (step > Step || !IsWorking)
         {
-            _waitingGrants.Enqueue(grant);
+            _waitingGrants.Enqueue((step, attempt, microbatch));
             return;
         }
-        if (grant.Step < Step)
+        ref Entry entry = ref _entries[microbatch];
+        if (step < Step || entry.Own is not (Own.None or Own.Superseded))
             return;
-        foreach (int microbatch in grant.Microbatches)
-        {
-            ref Entry entry = ref _entries[microbatch];
-            if (entry.Own is not (Own.None or Own.Superseded))
-                continue;
-            entry.Attempt = grant.Attempt;
-            _granted.Add(microbatch);
-        }
+        entry.Attempt = attempt;
+        _granted.Add(microbatch);
         Advance(now, effects);
     }
 
@@ -192,7 +187,10 @@ sealed partial class PeerSchedule
         effects.Add(new PeerEffect(PeerEffectKind.ReleaseStep) { Step = Step });
         Begin(Stage, Step + 1, now, effects);
         for (int waiting = _waitingGrants.Count; waiting > 0; waiting--)
-            HandleGrant(_waitingGrants.Dequeue(), now, effects);
+        {
+            (int grantedStep, int attempt, int microbatch) = _waitingGrants.Dequeue();
+            HandleGrant(grantedStep, attempt, microbatch, now, effects);
+        }
         if (_waitingReduce is { } reduce)
         {
             _waitingReduce = null;

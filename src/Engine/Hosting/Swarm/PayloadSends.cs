@@ -1,0 +1,69 @@
+// Codes and code gradients on their way out. Each holds its slot until the receiver's answer is known; the objects that wait
+// for answers are used again, so a send allocates nothing.
+using System.Runtime.CompilerServices;
+using OrionNative.Net.Framing;
+
+namespace OrionNative.Engine.Hosting.Swarm;
+
+/// <summary>Sends payloads and counts those that were taken.</summary>
+sealed class PayloadSends
+{
+    sealed class Send
+    {
+        readonly PayloadSends _owner;
+        readonly Action _whenAnswered;
+        ValueTaskAwaiter<Answer> _answer;
+        Slot? _payload;
+        MessageKind _kind;
+        long _bytes;
+
+        public Send(PayloadSends owner) => (_owner, _whenAnswered) = (owner, Answered);
+
+        public void Begin(PeerLink link, in MessageHeader header, Slot payload)
+        {
+            payload.Share();
+            (_payload, _kind, _bytes) = (payload, header.Kind, (long)header.PayloadBytes);
+            _answer = link.SendAsync(header, payload).GetAwaiter();
+            if (_answer.IsCompleted)
+            {
+                Answered();
+            }
+            else
+            {
+                _answer.UnsafeOnCompleted(_whenAnswered);
+            }
+        }
+
+        void Answered()
+        {
+            if (_answer.GetResult().Kind == AnswerKind.Accepted)
+            {
+                Interlocked.Add(ref _kind == MessageKind.Code ? ref _owner._codeBytes : ref _owner._gradientBytes, _bytes);
+            }
+
+            _payload!.Release();
+            _payload = null;
+            lock (_owner._spare)
+            {
+                _owner._spare.Push(this);
+            }
+        }
+    }
+
+    readonly Stack<Send> _spare = new();
+    long _codeBytes, _gradientBytes;
+
+    /// <summary>Payload bytes that receivers took.</summary>
+    public (long Code, long Gradient) Taken => (Interlocked.Read(ref _codeBytes), Interlocked.Read(ref _gradientBytes));
+
+    public void Begin(PeerLink link, in MessageHeader header, Slot payload)
+    {
+        Send? send;
+        lock (_spare)
+        {
+            _spare.TryPop(out send);
+        }
+
+        (send ?? new Send(this)).Begin(link, header, payload);
+    }
+}
