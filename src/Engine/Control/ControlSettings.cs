@@ -42,6 +42,16 @@ sealed record ControlSettings
     /// or finds its neighbours silent too.</summary>
     public TimeSpan SilenceLimit { get; init; } = TimeSpan.FromSeconds(1.6);
 
+    /// <summary>A member whose compute has not ended for this multiple of its own usual microbatch hangs, and is removed if its
+    /// stage has another holder. Larger than any slowing down within one microbatch that a shared machine shows.</summary>
+    public double HangFactor { get; init; } = 8;
+
+    /// <summary>No compute hangs earlier: with a heartbeat and a tick it is noticed within 3 s.</summary>
+    public TimeSpan HangLeast { get; init; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>Patience with the first compute, whose usual time nobody knows.</summary>
+    public TimeSpan HangFirst { get; init; } = TimeSpan.FromSeconds(30);
+
     /// <summary>How often each member hears something, so that it can tell deafness from quiet.</summary>
     public TimeSpan PulseInterval { get; init; } = TimeSpan.FromSeconds(0.5);
 

@@ -24,6 +24,7 @@ sealed partial class Orchestrator
         public Instant AccusedAt;
         public Instant AccusesAt;
         public TimeSpan Silence;
+        public TimeSpan Computing;
         public Instant DoubtedUntil;
         public Instant LoadUntil = Instant.Never;
 

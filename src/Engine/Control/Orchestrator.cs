@@ -186,6 +186,7 @@ sealed partial class Orchestrator
             case PeerMessage.Heartbeat heartbeat:
                 member.ServiceNanoseconds = heartbeat.ServiceNanoseconds;
                 member.Silence = TimeSpan.FromTicks(heartbeat.SilenceNanoseconds / 100);
+                member.Computing = TimeSpan.FromTicks(heartbeat.ComputingNanoseconds / 100);
                 break;
             case PeerMessage.Contributed contributed:
                 Contribute(member, contributed, now);
@@ -266,7 +267,16 @@ sealed partial class Orchestrator
             bool isCertain = IsAccused(member, now) || isDeaf && IsRecent(member.AccusesAt, now) || _settings.StageCount == 1 && (silent > 2 * _settings.SilenceLimit || member.Silence > 2 * _settings.SilenceLimit);
             if ((isSilent || isDeaf) && isCertain && _members.ContainsKey(peer) && HasOtherHolder(member, now))
                 Remove([peer], isSilent ? $"silent for {silent.TotalSeconds:F1} s, and suspected by its neighbours" : $"it hears nobody for {member.Silence.TotalSeconds:F1} s", now);
+            else if (IsHung(member) && _members.ContainsKey(peer) && HasOtherHolder(member, now))
+                Remove([peer], $"its compute has not ended for {member.Computing.TotalSeconds:F1} s; a microbatch takes it {member.ServiceNanoseconds / 1e9:F2} s", now);
         }
+    }
+
+    // Its loop lives and says so itself: measured by its own usual time, so that a slow peer is not a hung one.
+    bool IsHung(MemberInfo member)
+    {
+        TimeSpan usual = TimeSpan.FromTicks(member.ServiceNanoseconds / 100) * _settings.HangFactor;
+        return member.Computing > (usual == TimeSpan.Zero ? _settings.HangFirst : usual > _settings.HangLeast ? usual : _settings.HangLeast);
     }
 
     bool IsAccused(MemberInfo member, Instant now) => IsRecent(member.AccusedAt, now);
@@ -274,7 +284,7 @@ sealed partial class Orchestrator
     bool IsRecent(Instant accusation, Instant now) => accusation != Instant.Zero && now - accusation <= _settings.AccusationLasts;
 
     bool HasOtherHolder(MemberInfo member, Instant now) =>
-        _members.Values.Any(other => other != member && other.Stage == member.Stage && other.HasState && !IsAccused(other, now));
+        _members.Values.Any(other => other != member && other.Stage == member.Stage && other.HasState && !IsAccused(other, now) && !IsHung(other));
 
     void Pulse(Instant now)
     {

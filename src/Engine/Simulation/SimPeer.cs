@@ -106,7 +106,7 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
                     world.Tell(node, new PeerMessage.Contributed(effect.Step, effect.Generation, effect.Microbatch, effect.Loss));
                     break;
                 case PeerEffectKind.TellHeartbeat:
-                    world.Tell(node, new PeerMessage.Heartbeat(effect.ServiceNanoseconds, effect.SilenceNanoseconds));
+                    world.Tell(node, new PeerMessage.Heartbeat(effect.ServiceNanoseconds, effect.SilenceNanoseconds, effect.ComputingNanoseconds));
                     break;
                 case PeerEffectKind.Tell:
                     world.Tell(node, (PeerMessage)effect.Detail!);

@@ -75,6 +75,51 @@ public class TimingTests(ITestOutputHelper output)
         Assert.InRange(ratios.Average(), 0, 1.15);
     }
 
+    // A compute of 2 s (8 of its usual microbatches of 0.2 s are less), a heartbeat, a tick, and what was computing at the fault.
+    [Fact]
+    public void ComputeHangs_LoopAlive_RemovedWithinThreeSecondsAndWelcomeAfterwards()
+    {
+        var delays = new List<double>();
+        int returns = 0;
+        for (ulong seed = 1; seed <= 12; seed++)
+        {
+            var lines = new List<string>();
+            int peer = 1 + (int)seed % 6;
+            SwarmOptions options = Steady(seed, steps: 12) with { Script = [(FaultAt + seed * 0.17, FaultKinds.ComputeHang, peer)] };
+            SwarmOutcome outcome = SwarmSimulation.Run(options, lines.Add, out SwarmWorld world);
+            Assert.True(outcome.IsSuccess, outcome.Failure);
+            int removed = lines.FindIndex(line => line.Contains("LOG PeerRemoved") && line.Contains("its compute has not ended"));
+            if (world.FaultTimes[0].InFlight == 0)
+                continue;
+            Assert.True(removed >= 0, $"seed {seed}: nobody noticed that the compute of peer {peer} hangs");
+            delays.Add(double.Parse(lines[removed][..10], System.Globalization.CultureInfo.InvariantCulture) - world.FaultTimes[0].Seconds);
+            returns += lines.Skip(removed).Any(line => line.Contains("LOG PeerAdmitted")) ? 1 : 0;
+        }
+        output.WriteLine($"removed after {delays.Min():F2} to {delays.Max():F2} s ({delays.Count} hangs), {returns} came back");
+        Assert.True(delays.Count >= 6, $"only {delays.Count} of 12 faults hit a working peer");
+        Assert.All(delays, delay => Assert.InRange(delay, 0, 3));
+        Assert.True(returns >= delays.Count / 2, $"only {returns} of {delays.Count} came back");
+    }
+
+    [Theory]
+    [InlineData(0.2)]
+    [InlineData(1.5)]
+    public void PeerSuddenlySlow_UpToEightfold_IsNeverCalledHung(double serviceSeconds)
+    {
+        for (ulong seed = 1; seed <= 8; seed++)
+        {
+            var lines = new List<string>();
+            SwarmOptions options = Steady(seed) with
+            {
+                ServiceSeconds = [.. Enumerable.Repeat(serviceSeconds, 6)],
+                Script = [(FaultAt, FaultKinds.Slow, 1), (FaultAt + 1, FaultKinds.Slow, 4), (FaultAt + 20, FaultKinds.Slow, 6)],
+            };
+            SwarmOutcome outcome = SwarmSimulation.Run(options, lines.Add, out _);
+            Assert.True(outcome.IsSuccess, outcome.Failure);
+            Assert.DoesNotContain(lines, line => line.Contains("its compute has not ended"));
+        }
+    }
+
     static int SlowInTheMiddle(SwarmWorld world) => world.HoldersOf(1)[0];
 
     [Fact]

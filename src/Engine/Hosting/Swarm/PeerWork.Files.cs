@@ -14,9 +14,10 @@ namespace OrionNative.Engine.Hosting.Swarm;
 
 sealed partial class PeerWork
 {
-    const int TriesMax = 300;
     const long ManifestBytesMax = 64 << 20;
-    static readonly TimeSpan _tryEvery = TimeSpan.FromMilliseconds(400);
+    static readonly TimeSpan _tryWithin = TimeSpan.FromSeconds(120);
+    static readonly TimeSpan _tryAtFirst = TimeSpan.FromMilliseconds(400);
+    static readonly TimeSpan _tryAtLast = TimeSpan.FromSeconds(13);
     static readonly TimeSpan _fileWithin = TimeSpan.FromHours(2);
 
     readonly FileReceiver _files = new();
@@ -121,11 +122,13 @@ sealed partial class PeerWork
 
     void PostLoaded(int life, int step, string failure) => PostIfAlive(life, () => Loaded(step, failure));
 
-    /// <summary>Tries something with the orchestrator until it works, the state is given up, or patience ends.</summary>
+    /// <summary>Tries something with the orchestrator until it works, the state is given up, or patience ends: twice as long
+    /// after each failure, as before while there is no link.</summary>
     async Task<string> WhileWelcome(int life, Func<PeerLink, Task> attempt)
     {
         string failure = "there is no link to the orchestrator";
-        for (int tries = 0; tries < TriesMax && life == _life; tries++)
+        TimeSpan pause = _tryAtFirst;
+        for (TimeSpan waited = TimeSpan.Zero; waited < _tryWithin && life == _life; waited += pause)
         {
             try
             {
@@ -138,9 +141,11 @@ sealed partial class PeerWork
             catch (Exception error) when (error is IOException or TimeoutException or InvalidDataException or UnauthorizedAccessException)
             {
                 failure = error.Message;
+                pause = pause < _tryAtLast ? 2 * pause : pause;
+                _log($"{failure}; tries again in {pause.TotalSeconds:F1} s");
             }
 
-            await Task.Delay(_tryEvery);
+            await Task.Delay(pause);
         }
 
         return failure;

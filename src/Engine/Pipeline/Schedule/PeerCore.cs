@@ -1,6 +1,8 @@
 // A whole peer as its host sees it: membership towards the orchestrator around one PeerSchedule.
 //   Away -> Asking -> Member -> Working           Away: no connection to the orchestrator
 //                    Member: has a stage, loads its state        Leave: back to Asking, everything forgotten
+// A peer whose state could not be loaded asks again later and later: 1, 2, 4 ... 60 s after each failure in a row. One whose
+// compute hangs asks when it has ended.
 // The orchestrator may be away while the peer works: it goes on to the end of the step and says Hello when it is back.
 // Pure: the host brings events with their time, performs the effects in order, and brings back what it asked for.
 using OrionNative.Engine.Control;
@@ -14,12 +16,16 @@ enum PeerState : byte { Asking, Member, Working, Ended }
 sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settings, PathfinderSettings routing, ulong seed)
 {
     static readonly TimeSpan _heartbeatInterval = TimeSpan.FromSeconds(0.25);
+    static readonly TimeSpan _askAgainFirst = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan _askAgainAtMost = TimeSpan.FromSeconds(60);
 
     readonly PeerSchedule _schedule = new(settings, routing, profile.Peer, seed);
     Placement _placement = Placement.Empty;
     OrchestratorMessage.LoadState? _loading;
-    Instant _heartbeatAt, _heardAt;
+    Instant _heartbeatAt, _heardAt, _askAt;
+    int _failedLoads;
     bool _isConnected;
+    bool _hasAsked;
     long _toldService;
 
     public PeerSchedule Schedule => _schedule;
@@ -43,8 +49,16 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
         _heartbeatAt = now + _heartbeatInterval;
         if (State is PeerState.Member or PeerState.Working)
             Tell(new PeerMessage.Hello(AdmittedEpoch, State == PeerState.Working, _schedule.Report()), effects);
-        else if (State == PeerState.Asking)
-            Tell(new PeerMessage.Join(profile, token), effects);
+        _hasAsked = false;
+        AskToJoin(now, effects);
+    }
+
+    void AskToJoin(Instant now, PeerEffects effects)
+    {
+        if (State != PeerState.Asking || !_isConnected || _hasAsked || now < _askAt || _schedule.IsComputing)
+            return;
+        _hasAsked = true;
+        Tell(new PeerMessage.Join(profile, token), effects);
     }
 
     public void HandleOrchestratorLost() => _isConnected = false;
@@ -69,7 +83,7 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
             case OrchestratorMessage.Leave { MayRejoin: true } when State == PeerState.Asking:
                 break;
             case OrchestratorMessage.Leave leave:
-                Leave(leave, effects);
+                Leave(leave, now, effects);
                 break;
             case OrchestratorMessage.LoadState load:
                 Load(load, effects);
@@ -95,7 +109,7 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
                 break;
             case OrchestratorMessage.Commit commit:
                 if (State == PeerState.Working && !_schedule.TryCommit(commit, effects))
-                    Leave(new OrchestratorMessage.Leave($"step {commit.Step} is committed, this peer stands in step {_schedule.Step} without its reduced gradient", true), effects);
+                    Leave(new OrchestratorMessage.Leave($"step {commit.Step} is committed, this peer stands in step {_schedule.Step} without its reduced gradient", true), now, effects);
                 break;
             case OrchestratorMessage.WriteCheckpoint write when State == PeerState.Working:
                 effects.Add(new PeerEffect(PeerEffectKind.WriteCheckpoint) { Step = write.Step });
@@ -158,16 +172,21 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
         _loading = null;
         if (failure.Length > 0)
         {
-            Tell(new PeerMessage.StateFailed(load.AdmittedEpoch, failure), effects);
+            TimeSpan wait = _askAgainFirst * Math.Pow(2, Math.Min(_failedLoads, 10));
+            wait = wait < _askAgainAtMost ? wait : _askAgainAtMost;
+            _askAt = now + wait;
+            string times = ++_failedLoads == 1 ? "" : $" ({_failedLoads} times in a row)";
+            Tell(new PeerMessage.StateFailed(load.AdmittedEpoch, $"{failure}{times}; asks again in {wait.TotalSeconds:F0} s"), effects);
             return;
         }
+        _failedLoads = 0;
         State = PeerState.Working;
         _placement.TryFind(profile.Peer, out Member self);
         _schedule.Begin(self.Stage, step + 1, now, effects);
         Tell(new PeerMessage.StateLoaded(load.AdmittedEpoch, step), effects);
     }
 
-    void Leave(OrchestratorMessage.Leave leave, PeerEffects effects)
+    void Leave(OrchestratorMessage.Leave leave, Instant now, PeerEffects effects)
     {
         _schedule.Stop();
         _loading = null;
@@ -178,8 +197,8 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
         }
         effects.Add(new PeerEffect(PeerEffectKind.Forget) { Detail = leave.Reason });
         State = PeerState.Asking;
-        if (_isConnected)
-            Tell(new PeerMessage.Join(profile, token), effects);
+        _hasAsked = false;
+        AskToJoin(now, effects);
     }
 
     void End(string reason, PeerEffects effects)
@@ -193,8 +212,9 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
     {
         if (State is PeerState.Member or PeerState.Working)
             _schedule.HandleTick(now, effects);
+        AskToJoin(now, effects);
         bool isNews = _toldService == 0 && _schedule.ServiceNanoseconds > 0;
-        if (!_isConnected || now < _heartbeatAt && !isNews)
+        if (!_isConnected || State == PeerState.Asking || now < _heartbeatAt && !isNews)
             return;
         _heartbeatAt = now + _heartbeatInterval;
         _toldService = _schedule.ServiceNanoseconds;
@@ -202,6 +222,7 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
         {
             ServiceNanoseconds = _schedule.ServiceNanoseconds,
             SilenceNanoseconds = (now - _heardAt).Ticks * 100,
+            ComputingNanoseconds = _schedule.Computing(now).Ticks * 100,
         });
     }
 

@@ -16,7 +16,8 @@ enum PeerEffectKind : byte
     /// <summary>Tell the orchestrator PeerMessage.Contributed(Step, Generation, Microbatch, Loss).</summary>
     TellContributed,
 
-    /// <summary>Tell the orchestrator PeerMessage.Heartbeat(ServiceNanoseconds, SilenceNanoseconds).</summary>
+    /// <summary>Tell the orchestrator PeerMessage.Heartbeat(ServiceNanoseconds, SilenceNanoseconds,
+    /// ComputingNanoseconds).</summary>
     TellHeartbeat,
 
     /// <summary>Tell the orchestrator Detail, a PeerMessage.</summary>
@@ -88,6 +89,8 @@ readonly record struct PeerEffect(PeerEffectKind Kind)
     public long ServiceNanoseconds { get; init; }
 
     public long SilenceNanoseconds { get; init; }
+
+    public long ComputingNanoseconds { get; init; }
 
     public object? Detail { get; init; }
 }

@@ -80,6 +80,9 @@ sealed partial class PeerSchedule
 
     public bool IsComputing => _computing != ComputeKind.None;
 
+    /// <summary>How long the open compute has lasted; zero while none is open.</summary>
+    public TimeSpan Computing(Instant now) => IsComputing ? now - _computeBegan : TimeSpan.Zero;
+
     bool IsLastStage => Stage == _settings.StageCount - 1;
 
     bool IsWorking => Step > 0;
