@@ -1,5 +1,6 @@
 // Codes and code gradients on their way out. Each holds its slot until the receiver's answer is known; the objects that wait
 // for answers are used again, so a send allocates nothing.
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
 using OrionNative.Net.Framing;
 
@@ -19,6 +20,7 @@ sealed class PayloadSends
 
         public Send(PayloadSends owner) => (_owner, _whenAnswered) = (owner, Answered);
 
+        [SuppressMessage("Reliability", "CA2012", Justification = "its awaiter is asked for the result once, in Answered")]
         public void Begin(PeerLink link, in MessageHeader header, Slot payload)
         {
             payload.Share();
