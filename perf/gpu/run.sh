@@ -1,30 +1,46 @@
 #!/usr/bin/env bash
-# Everything that a GPU can tell about this project, in one command, on a machine that needs neither .NET nor network.
-#   perf/gpu/run.sh pack                                   here: publishes the engine for linux-x64, self-contained, into build/gpu
-#   build/gpu/run.sh measure --device cuda:0 [--out DIR]   there: checks, times, sanitizes, trains, compares with PyTorch
+# Everything that a GPU can tell about this project, in one command and one half hour, on a machine that needs neither .NET nor network.
+#   perf/gpu/run.sh pack                                   here: the engine for linux-x64, self-contained, in build/gpu and as build/gpu.tar.gz
+#   build/gpu/run.sh measure --device cuda:0 [--out DIR]   there: checks, times, trains, compares with PyTorch, sanitizes
 #   build/gpu/run.sh measure --device softcuda:0           a rehearsal anywhere; what the machine lacks is skipped aloud
-# Results go into --out (default gpu-results): logs, JSON per part, and records.jsonl, whose lines belong into perf/records/gpu.jsonl.
+# --minutes N: nothing starts after them (default 28).   --parts 'check bench': only these.   --limit N: seconds that no part may pass.
+# Parts run in order of worth, each with a limit of its own; one that fails or hangs stops nobody. Results go into --out (default gpu-results): logs,
+# JSON per part, summary.txt, records.jsonl, whose lines belong into perf/records/gpu.jsonl, and all of it in results.tar.gz.
 # Ends with 1 when a part failed; a skipped part is not a failure, but it is named at the end.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+all_parts='doctor check bench train-124m train-stage-8b torch-124m torch-stage-8b train-1b torch-1b parity torch-kernels trace sanitizer-memcheck sanitizer-racecheck sanitizer-synccheck sanitizer-initcheck'
 skipped=() failed=() passed=()
 
 say() { printf 'gpu: %s\n' "$*" >&2; }
 skip() { say "SKIPPED $1: $2"; skipped+=("$1: $2"); }
 
-# part NAME COMMAND...: runs it with its output in out/NAME.log; the last lines are shown when it fails
+# part NAME SECONDS COMMAND...: runs it in a process group of its own, with its output in out/NAME.out and .log, for so long at most
 part() {
-    local name=$1; shift
-    local began=$SECONDS
-    say "$name ..."
-    if "$@" >"$out/$name.out" 2>"$out/$name.log"; then
+    local name=$1 limit=$2 began=$SECONDS left=$((60 * minutes - SECONDS)) status=0 runner watcher
+    shift 2
+    case " $parts " in *" $name "*) ;; *) return 0 ;; esac
+    if [ "$left" -lt 15 ]; then skip "$name" "the $minutes minutes are over"; return 0; fi
+    limit=$((limit < left ? limit : left))
+    limit=$((limit < longest ? limit : longest))
+    say "$name (at most $limit s) ..."
+    set -m
+    ("$@") >"$out/$name.out" 2>"$out/$name.log" &
+    runner=$!
+    (sleep "$limit"; echo "stopped after $limit s" >>"$out/$name.log"; kill -KILL -- "-$runner") 2>/dev/null &
+    watcher=$!
+    set +m
+    wait "$runner" 2>/dev/null || status=$?
+    kill -KILL -- "-$watcher" 2>/dev/null || true
+    wait "$watcher" 2>/dev/null || true
+    if [ "$status" = 0 ]; then
         passed+=("$name ($((SECONDS - began)) s)")
     else
-        local status=$?
         tail -n 15 "$out/$name.log" >&2
         say "FAILED $name with status $status; all of it is in $out/$name.log"
         failed+=("$name")
     fi
+    gather
 }
 
 pack() {
@@ -45,7 +61,8 @@ pack() {
     else
         skip softcuda 'build/native is not built, so the package cannot rehearse; fix: cmake -S . -B build/native && cmake --build build/native'
     fi
-    say "packed into $to: $(du -sh "$to" | cut -f 1); carry that folder"
+    tar -C "$root/build" -czf "$to.tar.gz" gpu
+    say "packed into $to ($(du -sh "$to" | cut -f 1)) and $to.tar.gz ($(du -sh "$to.tar.gz" | cut -f 1)); carry one of them"
 }
 
 # metric FILE KEY: the values of a key of a JSON-lines file, one a line
@@ -54,6 +71,20 @@ metric() { grep -o "\"$2\":[-0-9.eE+]*" "$1" | cut -d : -f 2; }
 train() { # DEVICE STEPS NAME [FLAGS...]
     local on=$1 steps=$2 name=$3; shift 3
     "$engine" train --data "$here/data/text.txt" --device "$on" --steps "$steps" --seed 1 --checkpoint-every 0 --out "$out/$name" "$@"
+}
+
+# A run that ends when its steps are timed: nobody wants the checkpoint of such a model, which may have gigabytes.
+timed() { # NAME [FLAGS...]
+    local name=$1 lines=0 trainer; shift
+    train "$device" 100000 "$name" --warmup 2 --schedule constant "$@" &
+    trainer=$!
+    while [ "$lines" -lt "$timed_steps" ] && kill -0 "$trainer" 2>/dev/null; do
+        sleep 0.2
+        lines=$(wc -l <"$out/$name/metrics.jsonl" 2>/dev/null || echo 0)
+    done
+    kill -KILL "$trainer" 2>/dev/null || true
+    wait "$trainer" 2>/dev/null || true
+    [ "$lines" -ge "$timed_steps" ]
 }
 
 # The largest difference of the losses of two runs, relative; more than 0.5 % in a hundred steps is not bf16's rounding (2^-8 a value,
@@ -66,100 +97,180 @@ parity() {
         END { printf "{\"scenario\":\"gpu.parity\",\"steps\":%d,\"worstRelativeLossDifference\":%g}\n", rows, worst; exit !(rows == steps && worst < 0.005) }'
 }
 
+# Where the card idles: the time between kernels and copies over the later half of some steps, from a trace by Nsight Systems.
+trace() {
+    nsys profile --trace cuda --cuda-graph-trace node --force-overwrite true --output "$out/trace" \
+        "$engine" train --data "$here/data/text.txt" --device "$device" --steps 12 --seed 1 --checkpoint-every 0 --out "$out/trace-run" "${model_124m[@]}"
+    nsys stats --report cuda_gpu_trace --format csv --output "$out/trace" "$out/trace.nsys-rep" >&2
+    python3 - "$out/trace_cuda_gpu_trace.csv" <<'PY'
+import csv, json, sys
+rows = sorted((int(r["Start (ns)"]), int(r["Duration (ns)"])) for r in csv.DictReader(open(sys.argv[1])))
+middle = (rows[0][0] + rows[-1][0]) / 2
+rows = [(start, start + length) for start, length in rows if start > middle]
+busy, end = 0, rows[0][0]
+for start, stop in rows:
+    busy, end = busy + max(0, stop - max(start, end)), max(end, stop)
+span = end - rows[0][0]
+print(json.dumps({"scenario": "gpu.launch-gaps", "shape": "124m B=16 T=1024", "spanUs": span / 1e3, "busyUs": busy / 1e3, "gapShare": 1 - busy / span}))
+PY
+}
+
 measure() {
-    local device=cuda:0 size='' steps=''
-    out=$PWD/gpu-results
+    local size='' steps=''
+    device=cuda:0 out=$PWD/gpu-results minutes=28 parts=$all_parts longest=600
     while [ $# -gt 0 ]; do
         case $1 in
             --device) device=$2; shift 2 ;;
             --out) mkdir -p "$2"; out=$(cd "$2" && pwd); shift 2 ;;
             --size) size=$2; shift 2 ;;
             --steps) steps=$2; shift 2 ;;
-            *) say "unknown option $1; there are --device, --out, --size, --steps"; exit 2 ;;
+            --minutes) minutes=$2; shift 2 ;;
+            --parts) parts=$2; shift 2 ;;
+            --limit) longest=$2; shift 2 ;;
+            *) say "unknown option $1; there are --device, --out, --size, --steps, --minutes, --parts, --limit"; exit 2 ;;
         esac
+    done
+    local asked
+    for asked in $parts; do
+        case " $all_parts " in *" $asked "*) ;; *) say "there is no part '$asked'; there are $all_parts"; exit 2 ;; esac
     done
     mkdir -p "$out"
     engine=$here/engine/orion-engine
     [ -x "$engine" ] || { say "no engine in $here/engine; fix: run 'perf/gpu/run.sh pack' where the SDK is, and start from the folder it makes"; exit 3; }
-    local software=
+    export DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1
+    software=
     [ "${device%%:*}" = cuda ] || software=1
+    # What is trained, and in torch_side.py the same: sequences and tokens of a microbatch, microbatches of a step.
+    printf 'preset: 8b\nlayers: 4\ncontext: 4096\n' >"$out/stage-8b.yaml"
+    model_124m=(--model 124m --microbatch-size 16 --sequence 1024 --microbatches 1)
+    model_1b=(--model 1b --microbatch-size 4 --sequence 2048 --microbatches 4)
+    model_8b=(--model "$out/stage-8b.yaml" --microbatch-size 2 --sequence 4096 --microbatches 4)
+    timed_steps=25
     if [ -n "$software" ]; then
         export ORION_SOFTCUDA=$here/softcuda
         say "$device is a REHEARSAL on the processor: its times say nothing about a card, and no record is kept of them"
+        printf 'width: 64\nlayers: 2\nquery-heads: 2\nkv-heads: 1\nhead-width: 32\nfeed-forward: 96\ncontext: 64\nvocabulary: 256\n' >"$out/stage-8b.yaml"
+        model_8b=(--model "$out/stage-8b.yaml" --microbatch-size 1 --sequence 32 --microbatches 2)
+        model_124m=("${model_8b[@]}") model_1b=("${model_8b[@]}")
+        timed_steps=7
+    elif [ -z "${VIRTUAL_ENV:-}" ] && command -v python3 >/dev/null; then
+        # NVRTC and cuBLASLt may come with the Python that holds PyTorch
+        VIRTUAL_ENV=$(python3 -c 'import sys; print(sys.prefix)') && export VIRTUAL_ENV
     fi
     size=${size:-$([ -n "$software" ] && echo 1 || echo 1024)}
     parity_steps=${steps:-$([ -n "$software" ] && echo 2 || echo 100)}
-    export DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1
+    rm -rf "$out"/{train-124m,train-1b,train-stage-8b,parity-cpu,parity-device,trace-run}
 
     { date -u +%FT%TZ; cat "$here/commit"; uname -a; } >"$out/machine.txt"
     if command -v nvidia-smi >/dev/null; then
-        nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.memory,power.limit --format=csv >>"$out/machine.txt"
+        nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.memory,power.limit --format=csv >>"$out/machine.txt" || true
     else
         skip nvidia-smi 'not on this machine'
     fi
 
-    part doctor "$engine" doctor --json
-    part check "$engine" kernels check --device "$device" --json
-    part bench "$engine" kernels bench --device "$device" --size "$size" --json
+    local torch=
+    if [ -n "$software" ]; then
+        skip pytorch 'it is compared on a card'
+    elif python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
+        torch=1
+    else
+        skip pytorch 'python3 with a torch that sees the card is not here'
+    fi
+    beside() { [ -z "$torch" ] || part "torch-$1" "$2" python3 "$here/torch_side.py" "${device##*:}" "$1"; }
+
+    part doctor 30 "$engine" doctor --json
+    part check 240 "$engine" kernels check --device "$device" --json
+    part bench 120 "$engine" kernels bench --device "$device" --size "$size" --json
+    part train-124m 90 timed train-124m "${model_124m[@]}"
+    part train-stage-8b 120 timed train-stage-8b "${model_8b[@]}"
+    beside 124m 150
+    beside stage-8b 150
+    part train-1b 120 timed train-1b "${model_1b[@]}"
+    beside 1b 180
+    part parity 150 parity
+    beside kernels 120
+    if [ -n "$software" ] || ! command -v nsys >/dev/null || ! command -v python3 >/dev/null; then
+        skip trace "$([ -n "$software" ] && echo 'Nsight Systems watches NVIDIA cards' || echo 'nsys or python3 is not on this machine')"
+    else
+        part trace 120 trace
+    fi
     if [ -n "$software" ]; then
         skip compute-sanitizer 'it watches NVIDIA cards; the software device makes the same checks itself'
     elif ! command -v compute-sanitizer >/dev/null; then
         skip compute-sanitizer 'not on this machine; fix: put the folder of the CUDA toolkit that has it into PATH'
     else
         local tool
-        for tool in memcheck racecheck initcheck synccheck; do
-            part "sanitizer-$tool" compute-sanitizer --tool "$tool" --error-exitcode 9 "$engine" kernels check --device "$device" --json
+        for tool in memcheck racecheck synccheck initcheck; do
+            part "sanitizer-$tool" 180 compute-sanitizer --tool "$tool" --error-exitcode 9 "$engine" kernels check --device "$device" --json
         done
     fi
-    part parity parity
 
-    if [ -n "$software" ]; then
-        skip training 'a timed training step of 124m takes too long on the processor'
-        skip pytorch 'it is compared on a card'
-    else
-        # The same model, tokens a step and kind of data as torch_side.py trains.
-        part training train "$device" 30 training --model 124m --microbatch-size 16 --sequence 1024 --warmup 2
-        if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
-            part pytorch python3 "$here/torch_side.py" "${device##*:}"
-        else
-            skip pytorch 'python3 with a torch that sees the card is not here'
-        fi
-        gather
-    fi
-
-    say "results are in $out"
+    gather
+    [ ! -s "$out/summary.txt" ] || cat "$out/summary.txt" >&2
+    tar -C "$out" -czf "$out/results.tar.gz" --exclude results.tar.gz --exclude '*.nsys-rep' --exclude '*.sqlite' --exclude checkpoints . || true
+    say "results are in $out, all of them in $out/results.tar.gz"
     [ ${#passed[@]} = 0 ] || printf 'gpu: passed  %s\n' "${passed[@]}" >&2
     [ ${#skipped[@]} = 0 ] || printf 'gpu: SKIPPED %s\n' "${skipped[@]}" >&2
     [ ${#failed[@]} = 0 ] || { printf 'gpu: FAILED  %s\n' "${failed[@]}" >&2; exit 1; }
 }
 
-# One line per kernel of the benchmark, per row of PyTorch, and for training, with machine and commit.
+# What is known so far, written anew after every part: one line per kernel of the benchmark, per row of PyTorch and per model trained, with
+# machine and commit; a summary beside it. A rehearsal's lines are called so.
 gather() {
     local card commit
-    card=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1)
+    command -v python3 >/dev/null || return 0
+    card=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1) || true
     commit=$(cat "$here/commit")
-    python3 - "$out" "${card:-unknown}" "$commit" "$(date -u +%F)" <<'PY' || failed+=(gather)
+    python3 - "$out" "${software:+rehearsal on }${card:-no card}" "$commit" "$(date -u +%F)" <<'PY' || say 'the results could not be gathered; the logs are there'
 import json, pathlib, sys
 out, card, commit, date = pathlib.Path(sys.argv[1]), *sys.argv[2:]
 head = {"date": date, "commit": commit, "device": card}
-with open(out / "records.jsonl", "w") as records:
-    bench = out / "bench.out"
-    for row in json.loads(bench.read_text())["kernels"] if bench.exists() and bench.stat().st_size else []:
-        records.write(json.dumps(head | {"scenario": "gpu.kernels." + row.pop("kernel")} | row) + "\n")
-    for name in ("parity.out", "pytorch.out"):
-        for line in (out / name).read_text().splitlines() if (out / name).exists() else []:
-            if line.startswith("{"):
-                records.write(json.dumps(head | json.loads(line)) + "\n")
-    steps = out / "training" / "metrics.jsonl"
-    if steps.exists():
-        rates = [json.loads(line)["tokensPerSecond"] for line in steps.read_text().splitlines()][5:]
-        records.write(json.dumps(head | {"scenario": "gpu.train-step", "shape": "124m B=16 T=1024", "tokensPerSecondSamples": rates,
-                                         "tokensPerSecondMedian": sorted(rates)[len(rates) // 2]}) + "\n")
+shapes = {"124m": "B=16 T=1024 x1", "1b": "B=4 T=2048 x4", "stage-8b": "B=2 T=4096 x4"}
+goals = {"124m": 0.40, "1b": 0.48, "stage-8b": 0.54}
+records, summary, torch = [], [], {}
+
+def lines(name):
+    path = out / name
+    for line in path.read_text().splitlines() if path.exists() else []:
+        if line.startswith("{") and line.endswith("}"):
+            yield json.loads(line)
+
+bench = out / "bench.out"
+if bench.exists() and bench.read_text().rstrip().endswith("}"):
+    for row in json.loads(bench.read_text())["kernels"]:
+        records.append({"scenario": "gpu.kernels." + row.pop("kernel")} | row)
+for name in ["parity", "trace", "torch-kernels"] + ["torch-" + model for model in shapes]:
+    for row in lines(name + ".out"):
+        records.append(row)
+        if row.get("model"):
+            torch[row["model"], row["mode"]] = row["tokensPerSecondMedian"]
+        if name == "parity":
+            summary.append(f"parity over {row['steps']} steps: losses within {row['worstRelativeLossDifference']:.3%} of the CPU's (goal 0.5 %)")
+        if name == "trace":
+            summary.append(f"launch gaps: {row['gapShare']:.2%} of the step (goal below 2 %)")
+for model, shape in shapes.items():
+    steps = list(lines(f"train-{model}/metrics.jsonl"))[5:]
+    if not steps:
+        continue
+    rates, mfus = ([step[key] for step in steps] for key in ("tokensPerSecond", "mfu"))
+    rate = sorted(rates)[len(rates) // 2]
+    row = {"scenario": "gpu.train-step", "shape": f"{model} {shape}", "tokensPerSecondSamples": rates, "tokensPerSecondMedian": rate}
+    if None not in mfus:
+        row["mfuMedian"] = sorted(mfus)[len(mfus) // 2]
+    text = f"{model}: {rate:.0f} tokens/s" + (f", MFU {row['mfuMedian']:.1%} (goal {goals[model]:.0%})" if "mfuMedian" in row else "")
+    for mode in ("eager", "compile"):
+        if (model, mode) in torch:
+            row["ratioTo" + mode.title()] = rate / torch[model, mode]
+            text += f", {rate / torch[model, mode]:.2f} x torch {mode}" + (" (goal 1.1)" if mode == "compile" else "")
+    records.append(row)
+    summary.append(text)
+(out / "records.jsonl").write_text("".join(json.dumps(head | row) + "\n" for row in records))
+(out / "summary.txt").write_text("".join(line + "\n" for line in summary))
 PY
 }
 
 case "${1:-help}" in
     pack) shift; pack "$@" ;;
     measure) shift; measure "$@" ;;
-    *) sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+    *) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
 esac

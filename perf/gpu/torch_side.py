@@ -1,6 +1,6 @@
 # PyTorch on the same card, beside `kernels bench` and the engine's training step: one JSON line per row, samples included.
 # Random data, bf16; times by CUDA events, seven samples after warm-up, each of them twenty calls without a host wait between.
-#   python3 torch_side.py [CARD]
+#   python3 torch_side.py CARD PART...        parts: kernels, 124m, 1b, stage-8b
 import json
 import sys
 
@@ -94,11 +94,12 @@ class Norm(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, width, heads, hidden):
+    def __init__(self, width, heads, kv_heads, head_width, hidden):
         super().__init__()
-        self.heads = heads
+        self.heads, self.kv_heads, self.head_width = heads, kv_heads, head_width
         self.norm1, self.norm2 = Norm(width), Norm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
+        self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * head_width, bias=False)
+        self.out = nn.Linear(heads * head_width, width, bias=False)
         self.gate_up, self.down = nn.Linear(width, 2 * hidden, bias=False), nn.Linear(hidden, width, bias=False)
 
     def rotate(self, x, cos, sin):
@@ -106,24 +107,25 @@ class Block(nn.Module):
         return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
     def forward(self, x, cos, sin):
-        b, t, c = x.shape
-        q, k, v = self.qkv(self.norm1(x)).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
-        a = F.scaled_dot_product_attention(self.rotate(q, cos, sin), self.rotate(k, cos, sin), v, is_causal=True)
-        x = x + self.out(a.transpose(1, 2).reshape(b, t, c))
+        b, t, _ = x.shape
+        heads = self.qkv(self.norm1(x)).view(b, t, -1, self.head_width).transpose(1, 2)
+        q, k, v = heads.split([self.heads, self.kv_heads, self.kv_heads], 1)
+        a = F.scaled_dot_product_attention(self.rotate(q, cos, sin), self.rotate(k, cos, sin), v, is_causal=True,
+                                           enable_gqa=self.heads != self.kv_heads)
+        x = x + self.out(a.transpose(1, 2).flatten(2))
         g, u = self.gate_up(self.norm2(x)).chunk(2, -1)
         return x + self.down(F.silu(g) * u)
 
 
 class Model(nn.Module):
-    """The engine's preset 124m."""
+    """A model of the engine, as run.sh trains it."""
 
-    def __init__(self, vocabulary=256, width=768, layers=12, heads=12, hidden=2048, tokens=1024):
+    def __init__(self, width, layers, heads, kv_heads, head_width, hidden, tokens, vocabulary=256):
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, width)
-        self.blocks = nn.ModuleList(Block(width, heads, hidden) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, heads, kv_heads, head_width, hidden) for _ in range(layers))
         self.norm, self.head = Norm(width), nn.Linear(width, vocabulary, bias=False)
-        d = width // heads
-        angles = torch.outer(torch.arange(tokens), 500_000.0 ** (-torch.arange(0, d, 2) / d))
+        angles = torch.outer(torch.arange(tokens), 500_000.0 ** (-torch.arange(0, head_width, 2) / head_width))
         self.register_buffer("cos", angles.cos().bfloat16())
         self.register_buffer("sin", angles.sin().bfloat16())
 
@@ -134,22 +136,41 @@ class Model(nn.Module):
         return F.cross_entropy(self.head(self.norm(x)).float().flatten(0, 1), targets.flatten())
 
 
-def training(batch=16, tokens=1024):
+# The shapes of run.sh: model, sequences of a microbatch, tokens of a sequence, microbatches of a step.
+SHAPES = {
+    "124m": ((768, 12, 12, 12, 64, 2048), 16, 1024, 1),
+    "1b": ((2048, 22, 32, 4, 64, 5632), 4, 2048, 4),
+    "stage-8b": ((4096, 4, 32, 8, 128, 14336), 2, 4096, 4),
+}
+
+
+def training(name):
+    shape, batch, tokens, microbatches = SHAPES[name]
     for kind in ("eager", "compile"):
-        model = Model().cuda().bfloat16()
+        torch.manual_seed(1)
+        with torch.device("cuda"):
+            model = Model(*shape, tokens).bfloat16()
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
         forward = torch.compile(model) if kind == "compile" else model
         ids = torch.randint(256, (batch, tokens + 1), device="cuda")
 
         def step():
-            forward(ids[:, :-1], ids[:, 1:]).backward()
+            for _ in range(microbatches):
+                (forward(ids[:, :-1], ids[:, 1:]) / microbatches).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
-        samples = seconds(step, calls=3)
-        row("train-step", f"124m B={batch} T={tokens}", samples, mode=kind, tokensPerSecondMedian=batch * tokens / samples[SAMPLES // 2])
+        samples = seconds(step, calls=2)
+        row("train-step", f"{name} B={batch} T={tokens} x{microbatches}", samples, mode=kind, model=name,
+            tokensPerSecondMedian=microbatches * batch * tokens / samples[SAMPLES // 2])
+        del model, forward, optimizer
+        torch.cuda.empty_cache()
 
 
-for part in (copy, product, attention, elementwise, training):
-    part()
+for part in sys.argv[2:]:
+    if part == "kernels":
+        for measure in (copy, product, attention, elementwise):
+            measure()
+    else:
+        training(part)

@@ -88,7 +88,8 @@ public partial class GuideTests(SoftwareCuda cuda)
 
     [Theory]
     [InlineData("", 0, "perf/gpu/run.sh pack")]
-    [InlineData("measure --devise cuda:0", 2, "unknown option --devise; there are --device, --out, --size, --steps")]
+    [InlineData("measure --devise cuda:0", 2, "unknown option --devise; there are --device, --out, --size, --steps, --minutes, --parts, --limit")]
+    [InlineData("measure --parts bensh", 2, "there is no part 'bensh'; there are doctor check bench")]
     [InlineData("measure --out {0}", 3, "fix: run 'perf/gpu/run.sh pack' where the SDK is")]
     public void GpuScript_WithoutItsPackage_SaysWhatToDo(string arguments, int status, string expected)
     {
@@ -105,6 +106,35 @@ public partial class GuideTests(SoftwareCuda cuda)
         Directory.Delete(results, recursive: true);
         Assert.Contains(expected, said, StringComparison.Ordinal);
         Assert.Equal(status, process.ExitCode);
+    }
+
+    // An engine of a few lines of shell: doctor answers, check fails, bench and training hang.
+    [Fact]
+    public void GpuScript_PartsThatFailAndHang_StopNoOther()
+    {
+        string package = Directory.CreateTempSubdirectory("orion-gpu-").FullName, engine = Path.Combine(package, "engine", "orion-engine");
+        Directory.CreateDirectory(Path.Combine(package, "engine"));
+        Directory.CreateDirectory(Path.Combine(package, "data"));
+        File.WriteAllText(Path.Combine(package, "commit"), "unknown");
+        File.Copy(Path.Combine(RealNvrtcTests.Root(), "perf", "gpu", "run.sh"), Path.Combine(package, "run.sh"));
+        File.WriteAllText(engine, "#!/bin/sh\ncase \"$1 $2\" in doctor*) exit 0 ;; *check) exit 7 ;; *) echo $$ >>pids; exec sleep 1000 ;; esac\n");
+        File.SetUnixFileMode(engine, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        using Process process = Process.Start(new ProcessStartInfo("bash", ["run.sh", "measure", "--device", "softcuda:0", "--out", "results", "--limit", "1", "--parts", "doctor check bench train-124m"])
+        {
+            RedirectStandardError = true,
+            WorkingDirectory = package,
+        })!;
+        string said = process.StandardError.ReadToEnd();
+        process.WaitForExit();
+        Assert.Equal(1, process.ExitCode);
+        Assert.All(
+            (string[])["passed  doctor", "FAILED check with status 7", "stopped after 1 s", "FAILED bench", "FAILED train-124m", "results.tar.gz"],
+            text => Assert.Contains(text, said, StringComparison.Ordinal));
+        Assert.True(File.Exists(Path.Combine(package, "results", "results.tar.gz")));
+        string[] hung = File.ReadAllLines(Path.Combine(package, "pids"));
+        Assert.Equal(2, hung.Length);
+        Assert.All(hung, id => Assert.False(Directory.Exists($"/proc/{id}"), $"process {id} of a stopped part goes on"));
+        Directory.Delete(package, recursive: true);
     }
 
     static IEnumerable<string> Table(string head) => _guide[(_guide.IndexOf(head, StringComparison.Ordinal) + head.Length)..].TrimStart('\n').Split('\n').Skip(1).TakeWhile(line => line.StartsWith('|'));
