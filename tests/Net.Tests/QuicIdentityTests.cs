@@ -49,6 +49,13 @@ public class QuicIdentityTests
     }
 
     [Fact]
+    public void Dialler_AcceptorShowsNoCertificate_BothSidesFail()
+    {
+        using var pair = new QuicPair(server: new QuicOptions { IsAnonymous = true });
+        AssertRefused(pair, "TLS");
+    }
+
+    [Fact]
     public void Acceptor_AdmitsNobody_DiallerGetsNoAnswer()
     {
         using var server = NodeIdentity.Create();

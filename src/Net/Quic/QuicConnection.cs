@@ -219,7 +219,7 @@ sealed unsafe partial class QuicConnection : ITransportConnection
         }
         OpenLanes();
         _isOpen = true;
-        _endpoint.Log($"{this} open");
+        _endpoint.Log($"{this} open ({QuicTls.Cipher(_tls)})");
         _user!.Opened(this);
         return true;
     }

@@ -72,6 +72,8 @@ sealed unsafe class QuicTls : IDisposable
         return datum == null || count != 1 ? default : new ReadOnlySpan<byte>(datum->data, (int)datum->size);
     }
 
+    public static string Cipher(nint session) => Marshal.PtrToStringUTF8((nint)GnuTls.gnutls_cipher_get_name(GnuTls.gnutls_cipher_get(session))) ?? "unknown cipher";
+
     public static string DescribeAlert(byte alert) => Marshal.PtrToStringUTF8((nint)GnuTls.gnutls_alert_get_name(alert)) ?? $"alert {alert}";
 
     public void Dispose()

@@ -164,6 +164,8 @@ sealed unsafe class TlsConnection(TlsEndpoint endpoint, UInt128 number, bool isD
     {
         IsDirty = false;
         if (!IsOpen || IsClosed) return;
+        // the user hears its commands and its clock here, also when a peer that does not read holds every buffer
+        _user!.Peek(Lane.Control, out _);
         foreach (TlsStripe stripe in _stripes)
         {
             while (stripe.Free.TryPeek(out SendBuffer? buffer))

@@ -108,6 +108,8 @@ public sealed class TlsEndpoint : ITransportEndpoint
         try
         {
             string control = TlsHandshake.Prepare(socket, Options);
+            // like QUIC, from the address that was chosen for this endpoint, if one was
+            if (!Options.Listen.Address.Equals(IPAddress.Any) && !Options.Listen.Address.Equals(IPAddress.IPv6Any)) socket.Bind(new IPEndPoint(Options.Listen.Address, 0));
             await socket.ConnectAsync(connection.RemoteAddress, limit.Token).ConfigureAwait(false);
             (SslStream stream, NodeId peer) = await TlsHandshake.DialAsync(socket, _identity, connection.RemoteNodeId, limit.Token).ConfigureAwait(false);
             byte[] wire = new byte[StripePreface.Bytes];

@@ -16,6 +16,9 @@ static class TlsHandshake
     const int TcpLevel = 6, TcpCongestion = 13, TcpNotSentLowWater = 25;
     static readonly SslApplicationProtocol _protocol = new("orion/1");
 
+    // As for QUIC: AES-128-GCM first, the fastest with AES instructions.
+    static readonly CipherSuitesPolicy _suites = new([TlsCipherSuite.TLS_AES_128_GCM_SHA256, TlsCipherSuite.TLS_AES_256_GCM_SHA384, TlsCipherSuite.TLS_CHACHA20_POLY1305_SHA256]);
+
     /// <summary>Sets a stripe's socket up; returns the congestion control in use.</summary>
     public static string Prepare(Socket socket, TlsOptions options)
     {
@@ -46,6 +49,7 @@ static class TlsHandshake
             AllowTlsResume = false,
             AllowRenegotiation = false,
             CertificateRevocationCheckMode = X509RevocationMode.NoCheck,
+            CipherSuitesPolicy = _suites,
             ClientCertificateContext = Context(identity),
             RemoteCertificateValidationCallback = (_, certificate, _, _) => check.Accepts(certificate),
         };
@@ -64,6 +68,7 @@ static class TlsHandshake
             AllowTlsResume = false,
             AllowRenegotiation = false,
             CertificateRevocationCheckMode = X509RevocationMode.NoCheck,
+            CipherSuitesPolicy = _suites,
             ClientCertificateRequired = true,
             ServerCertificateContext = Context(identity),
             RemoteCertificateValidationCallback = (_, certificate, _, _) => check.Accepts(certificate),

@@ -14,7 +14,7 @@ public unsafe class HostileFramesTests
     public void MutatedTraffic_NeverHarmsTheReceiver()
     {
         int rounds = Environment.GetEnvironmentVariable("ORION_LONG") == "1" ? 1_000_000 : 100_000;
-        List<(Lane Lane, byte[] Bytes)> traffic = Record();
+        List<(Lane Lane, byte[] Bytes)> traffic = Record(_run);
         using var pool = new PinnedPool(new SlotClass(Capacity, 6));
         var time = new ManualTime();
         new Span<byte>(pool.Memory, (int)pool.Bytes).Fill(0xEE);
@@ -45,12 +45,12 @@ public unsafe class HostileFramesTests
     }
 
     // Four messages of three lanes, two with their digest in front and two behind, control frames and a request, as A really sends them to B.
-    static List<(Lane Lane, byte[] Bytes)> Record()
+    internal static List<(Lane Lane, byte[] Bytes)> Record(UInt128 run)
     {
         var pool = new PinnedPool(new SlotClass(Capacity, 12));
         var time = new ManualTime();
-        var a = new PeerLink(new LinkOptions { Run = _run, Window = new DuplicateWindow(16), Time = time, DigestFirstBytes = 400 }, new Checking());
-        var b = new PeerLink(new LinkOptions { Run = _run, Window = new DuplicateWindow(16), Time = time }, new Checking());
+        var a = new PeerLink(new LinkOptions { Run = run, Window = new DuplicateWindow(16), Time = time, DigestFirstBytes = 400 }, new Checking());
+        var b = new PeerLink(new LinkOptions { Run = run, Window = new DuplicateWindow(16), Time = time }, new Checking());
         List<(Lane, byte[])> traffic = [];
         var wire = new MemoryWire(a, new Tap(b, traffic)) { PieceBytesMax = 100_000 };
         Give(pool, b);
@@ -59,7 +59,7 @@ public unsafe class HostileFramesTests
             pool.TryRent(Capacity, out Slot slot);
             new Random((int)i).NextBytes(slot.Span(Capacity));
             var kind = (MessageKind)(1 + (i % 3));
-            _ = a.SendAsync(new MessageHeader { Run = _run, Microbatch = i, Kind = kind, PayloadBytes = 300 * i }, slot);
+            _ = a.SendAsync(new MessageHeader { Run = run, Microbatch = i, Kind = kind, PayloadBytes = 300 * i }, slot);
         }
         _ = a.RequestAsync(new byte[40], TimeSpan.FromSeconds(1));
         wire.Pump();
@@ -67,7 +67,7 @@ public unsafe class HostileFramesTests
         return traffic;
     }
 
-    static List<(Lane Lane, byte[] Bytes)> Mutate(List<(Lane Lane, byte[] Bytes)> traffic, Random random)
+    internal static List<(Lane Lane, byte[] Bytes)> Mutate(List<(Lane Lane, byte[] Bytes)> traffic, Random random)
     {
         var result = traffic.Select(piece => (piece.Lane, Bytes: piece.Bytes.ToArray())).ToList();
         for (int i = random.Next(3); i >= 0; i--)

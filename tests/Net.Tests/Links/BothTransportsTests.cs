@@ -33,6 +33,22 @@ public class BothTransportsTests
     }
 
     [Theory, MemberData(nameof(Kinds))]
+    public async Task OverIPv6_MessagesArriveWholeAndOnce(TransportKind kind)
+    {
+        LinkedPair.SkipWithout(kind);
+        CheckingHandler a = new(), b = new();
+        var pool = new PinnedPool(new SlotClass(64 << 10, 32), new SlotClass(1 << 20, 24));
+        using (var pair = new LinkedPair(kind, a, b, at: System.Net.IPAddress.IPv6Loopback))
+        {
+            Traffic.Grant(pair.LinkB, pool, 1 << 20);
+            await Traffic.Send(pair.LinkA, pool, 0, 20, 1 << 20).WaitAsync(_patience);
+        }
+        Assert.Empty(b.Wrong);
+        Assert.Equal(Enumerable.Range(0, 20).Select(i => (uint)i), b.Seen.Keys.Order());
+        pool.Dispose();
+    }
+
+    [Theory, MemberData(nameof(Kinds))]
     public async Task EndpointIsClosed_PeerLearnsItAtOnce(TransportKind kind)
     {
         LinkedPair.SkipWithout(kind);

@@ -30,8 +30,9 @@ public class SoakTests(ITestOutputHelper output)
         Assert.True(after.Descriptors <= before.Descriptors + 8 + (isLong ? 0 : links / 2), $"file descriptors: {before.Descriptors} before, {after.Descriptors} after {links} links");
         Assert.True(after.Threads <= before.Threads + 8, $"threads: {before.Threads} before, {after.Threads} after {links} links");
         if (!isLong) return;
-        // what allocators keep grows to the most that was ever in use at once and stays; a leak goes on in the second half
-        Assert.True(after.Bytes <= middle.Bytes + (8 << 20), $"memory: {middle.Bytes} bytes half-way, {after.Bytes} after {links} links");
+        // What the collector holds ready swings by tens of MiB (64 KiB chunks of endpoints that are gone), and what malloc keeps
+        // grows to the most that was ever in use at once; a leak goes on in the second half, in one of the other two figures.
+        Assert.True(after.Native <= middle.Native + (16 << 20), $"memory outside the collector: {middle.Native} bytes half-way, {after.Native} after {links} links");
         Assert.True(after.Managed <= middle.Managed + (1 << 20), $"live managed memory: {middle.Managed} bytes half-way, {after.Managed} after {links} links");
     }
 
@@ -61,6 +62,8 @@ public class SoakTests(ITestOutputHelper output)
     /// <summary>Resident bytes, live managed bytes, what the collector holds for them, and handles.</summary>
     readonly record struct Usage(long Bytes, long Managed, long Committed, int Descriptors, int Threads)
     {
+        public long Native => Bytes - Committed;
+
         public static async Task<Usage> NowAsync()
         {
             await Task.Delay(500); // goodbyes linger for 200 ms

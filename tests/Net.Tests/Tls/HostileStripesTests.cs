@@ -4,6 +4,8 @@ using System.Buffers.Binary;
 using System.Net;
 using System.Net.Security;
 using System.Net.Sockets;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 using OrionNative.Net.Framing;
 using OrionNative.Net.Identity;
 using OrionNative.Net.Tests.Links;
@@ -147,7 +149,26 @@ public sealed class HostileStripesTests : IDisposable
         using var stream = new SslStream(client.GetStream(), false, (_, certificate, _, _) => _server.Certificate.Equals(certificate));
         await stream.AuthenticateAsClientAsync(new SslClientAuthenticationOptions { TargetHost = "orion", ApplicationProtocols = [new SslApplicationProtocol("orion/1")] });
         await DrainAsync(stream); // TLS 1.3: the client hears of it after its own handshake
+        await LineAsync("showed no certificate");
         await GoodPeerIsServedAsync();
+    }
+
+    [Fact]
+    public async Task Certificate_SwappedForAnotherNodes_FailsOnBothSides()
+    {
+        using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        using NodeIdentity thief = NodeIdentity.Of(key, X509CertificateLoader.LoadCertificate(_attacker.Certificate.RawData));
+        Assert.Equal(_attacker.Id, thief.Id);
+        CheckingHandler handler = new();
+        using (TlsEndpoint dialler = new(thief, new TlsOptions { Listen = new IPEndPoint(IPAddress.Loopback, 0) }))
+        {
+            dialler.Dial(_endpoint.LocalAddress, _server.Id, NewLink(handler));
+            await handler.Closed.WaitAsync(_soon);
+        }
+        Assert.False(handler.Opened.IsCompleted);
+        await LineAsync("a handshake from");
+        await GoodPeerIsServedAsync();
+        lock (_lines) Assert.DoesNotContain(_lines, line => line.Contains(thief.Id.Short));
     }
 
     static PeerLink NewLink(ILinkHandler handler) => new(new LinkOptions { Run = LinkedPair.Run, Window = new DuplicateWindow() }, handler);

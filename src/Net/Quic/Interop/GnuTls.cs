@@ -34,6 +34,12 @@ static unsafe partial class GnuTls
     public static partial byte* gnutls_alert_get_name(int alert);
 
     [LibraryImport(Library)]
+    public static partial int gnutls_cipher_get(nint session);
+
+    [LibraryImport(Library)]
+    public static partial byte* gnutls_cipher_get_name(int cipher);
+
+    [LibraryImport(Library)]
     public static partial int gnutls_certificate_allocate_credentials(nint* credentials);
 
     [LibraryImport(Library)]
