@@ -29,7 +29,7 @@ public abstract class AbuseCase(AbusedServer server) : IDisposable
         LinkedPair.SkipWithout(kind);
         using var honest = new HonestPeer(server, kind);
         await honest.MoreAsync(5).WaitAsync(Soon);
-        (long bytes, long from, long accepted) = (server.ResidentBytes, server.Log().Length, honest.Accepted);
+        (long bytes, long from, long accepted) = (server.ResidentBytes, server.LogBytes, honest.Accepted);
         await abuse();
         string line = await LineAsync(from, expected);
         Assert.True(line.Contains(offender), $"the line does not name the offender {offender}: {line}");

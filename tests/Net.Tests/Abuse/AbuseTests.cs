@@ -4,7 +4,6 @@
 using System.Net;
 using System.Net.Sockets;
 using OrionNative.Net.Framing;
-using OrionNative.Net.Identity;
 using OrionNative.Net.Tests.Links;
 
 namespace OrionNative.Net.Tests.Abuse;
@@ -187,7 +186,7 @@ public sealed class AbuseTests(AbusedServer server) : AbuseCase(server), IClassF
         LinkedPair.SkipWithout(kind);
         using var honest = new HonestPeer(Server, kind);
         await honest.MoreAsync(5).WaitAsync(Soon);
-        long from = Server.Log().Length;
+        long from = Server.LogBytes;
         using var second = new RawPeer(Server, kind, honest.Identity, from: _elsewhere);
         await second.Opened.WaitAsync(Soon);
         string warning = await LineAsync(from, "two peers with one identity");

@@ -65,8 +65,11 @@ public sealed class AbusedServer : IDisposable
         }
     }
 
-    /// <summary>The log so far; <paramref name="from"/> is a length of it seen before.</summary>
-    public string Log(long from = 0)
+    /// <summary>Bytes of the log so far.</summary>
+    public long LogBytes => File.Exists(_report + ".log") ? new FileInfo(_report + ".log").Length : 0;
+
+    /// <summary>The log from a byte of it on.</summary>
+    public string Log(long from)
     {
         using var file = new FileStream(_report + ".log", FileMode.OpenOrCreate, FileAccess.Read, FileShare.ReadWrite);
         file.Position = Math.Min(from, file.Length);

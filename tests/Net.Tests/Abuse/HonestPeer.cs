@@ -1,5 +1,4 @@
 // Somebody else, who works all the time while others abuse the server: messages over one link, each accepted, counted.
-using System.Net;
 using OrionNative.Net.Framing;
 using OrionNative.Net.Identity;
 using OrionNative.Net.Tests.Links;
