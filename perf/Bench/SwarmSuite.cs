@@ -17,6 +17,7 @@ namespace OrionNative.Bench;
 static class SwarmSuite
 {
     const string File = "swarm.jsonl";
+    const int WarmSteps = 2;
 
     /// <summary>Arguments: efficiency, cut, or nothing for both.</summary>
     public static int Run(string[] arguments)
@@ -54,8 +55,8 @@ static class SwarmSuite
         string folder = Directory.CreateTempSubdirectory("orion-bench-").FullName;
         for (int round = 0; round < 2; round++)
         {
-            Swarm(Config(folder, 4, 2, 96, 4), null, near, nearBusy);
-            Swarm(Config(folder, 4, 2, 96, 4), LinkProfile.Named["orion"].Profile, far, farBusy);
+            Swarm(Config(folder, 4, 2, 96, 5), null, near, nearBusy);
+            Swarm(Config(folder, 4, 2, 96, 5), LinkProfile.Named["orion"].Profile, far, farBusy);
         }
 
         Directory.Delete(folder, recursive: true);
@@ -66,10 +67,10 @@ static class SwarmSuite
     {
         List<double> one = [], cut = [], cutBusy = [];
         string folder = Directory.CreateTempSubdirectory("orion-bench-").FullName;
-        for (int round = 0; round < 2; round++)
+        for (int round = 0; round < 3; round++)
         {
-            One(Config(folder, 1, 1, 32, 4), one);
-            Swarm(Config(folder, 4, 1, 32, 4), null, cut, cutBusy);
+            One(Config(folder, 1, 1, 32, 6), one);
+            Swarm(Config(folder, 4, 1, 32, 6), null, cut, cutBusy);
         }
 
         Directory.Delete(folder, recursive: true);
@@ -83,11 +84,11 @@ static class SwarmSuite
         using PlainTrainingView view = new(TextWriter.Null, TimeProvider.System);
         swarm.Train(view, step => Take(step.Step, step.Seconds), CancellationToken.None);
 
-        // the first step waits for the peers to start; the last step's figures end the count
+        // the first step waits for the peers to start, in the second they still compile; the last step's figures end the count
         void Take(int step, double lasted)
         {
             double now = swarm.Orchestrator.Figures.Values.Sum(figures => figures.BusySeconds);
-            if (step > 1)
+            if (step > WarmSteps)
             {
                 seconds.Add(lasted);
                 busy.Add((now - compute) / lasted / Environment.ProcessorCount);
@@ -110,7 +111,7 @@ static class SwarmSuite
 
         public void Step(StepView step)
         {
-            if (step.Step > 1)
+            if (step.Step > WarmSteps)
             {
                 seconds.Add(TimeProvider.System.GetElapsedTime(_at).TotalSeconds);
             }

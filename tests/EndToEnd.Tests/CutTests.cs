@@ -75,6 +75,32 @@ public sealed class CutTests : IDisposable
         Assert.Equal(Files("one").WeightHashes, Files("far").WeightHashes);
     }
 
+    [Fact]
+    public void Peers_ThatStateNoSpeed_AreCutByWhatTheirMachinesMeasured()
+    {
+        if (!System.Runtime.Intrinsics.X86.Avx2.IsSupported)
+        {
+            Assert.Skip("the narrow machine is this one without its 256-bit instructions, and this one has none; run it on a processor with AVX2");
+        }
+
+        Process orchestrator = _swarm.Orchestrate($"{Settings} --model deep7.yaml --steps 2 --stages 2 --out measured");
+        _swarm.Join("narrow", setting: "DOTNET_EnableAVX2=0");
+        _swarm.Join("wide");
+        Assert.True(_swarm.StatusOf(orchestrator) == 0, _swarm.Log);
+        JsonObject[] events = [.. Files("measured").Events];
+        Dictionary<string, double> speeds = events.Where(line => (string?)line["event"] == "PeerAdmitted")
+            .ToDictionary(line => (string)line["Profile"]!["Peer"]!, line => (double)line["Profile"]!["Speed"]!);
+        JsonObject placed = events.First(line => (string?)line["event"] == "PlacementPublished");
+        int[] blocks = [.. placed["Placement"]!["Slices"]!.AsArray().Select(slice => (int)slice!["BlockCount"]!)];
+        double[] speed = [.. placed["Placement"]!["Members"]!.AsArray().OrderBy(member => (int)member!["Stage"]!).Select(member => speeds[(string)member!["Peer"]!])];
+        // four lanes without fused multiply-add against eight or sixteen with it: at least four times, and twice on any day
+        Assert.True(speed[0] > 2 * speed[1], $"measured {speed[0]} and {speed[1]} GFLOP/s");
+        // a block 10.3, the head 8.2 (see above): every cut tried
+        int best = Enumerable.Range(1, 6).MinBy(first => Math.Max(10.3 * first / speed[0], ((10.3 * (7 - first)) + 8.2) / speed[1]));
+        Assert.Equal([best, 7 - best], blocks);
+        Assert.InRange(best, 5, 6);
+    }
+
     static double Parse(string text) => double.Parse(text, System.Globalization.CultureInfo.InvariantCulture);
 
     public void Dispose()

@@ -293,8 +293,11 @@ sealed class Pathfinder(PathfinderSettings settings, ulong seed)
         candidate.FreeSlots = load.FreeSlots;
         candidate.Accepted = load.Accepted;
         candidate.OwedSeconds = load.OwedNanoseconds / 1e9;
-        if (load.ServiceNanoseconds > 0)
-            Average(ref candidate.ServiceSeconds, load.ServiceNanoseconds / 1e9);
+        double service = load.ServiceNanoseconds / 1e9;
+        if (service < candidate.ServiceSeconds / 2)
+            candidate.ServiceSeconds = service;   // zero: it does not know its speed any more
+        else
+            Average(ref candidate.ServiceSeconds, service);
     }
 
     public void HandleRoundTrip(PeerId peer, TimeSpan roundTrip)

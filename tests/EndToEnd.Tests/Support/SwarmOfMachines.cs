@@ -46,10 +46,10 @@ sealed class SwarmOfMachines(TemporaryFolder folder) : IDisposable
     public string Machine(string name) => Directory.CreateDirectory(Path.Combine(folder.Path, "machines", name)).FullName;
 
     /// <summary>Starts a peer on a machine.</summary>
-    public Process Join(string name, string arguments = "", string? url = null) =>
-        Start(Machine(name), $"join {url ?? JoinUrl} --state state --listen 127.0.0.1:0 --threads 1 {arguments}", name, _ => { });
+    public Process Join(string name, string arguments = "", string? url = null, string? setting = null) =>
+        Start(Machine(name), $"join {url ?? JoinUrl} --state state --listen 127.0.0.1:0 --threads 1 {arguments}", name, _ => { }, setting);
 
-    Process Start(string directory, string arguments, string name, Action<string> heard)
+    Process Start(string directory, string arguments, string name, Action<string> heard, string? setting = null)
     {
         ProcessStartInfo start = new("dotnet", [_engine, .. arguments.Split(' ', StringSplitOptions.RemoveEmptyEntries)])
         {
@@ -61,6 +61,11 @@ sealed class SwarmOfMachines(TemporaryFolder folder) : IDisposable
         start.Environment["TMPDIR"] = directory;
         start.Environment["DOTNET_TieredPGO"] = "0";
         start.Environment.Remove("ORION_ROOT");
+        if (setting is not null)
+        {
+            start.Environment[setting.Split('=')[0]] = setting.Split('=')[1];
+        }
+
         Process process = Process.Start(start)!;
         lock (_processes)
         {

@@ -228,4 +228,37 @@ public class PeerScheduleTests
         _schedule.HandleTick(_now, _effects);
         _effects.Clear();
     }
+
+    [Fact]
+    public void MeasuredSlow_ThenNoWorkForTwentyServices_CountsAsUnmeasured()
+    {
+        Receive(Before, WorkKind.Forward, 0);
+        _now += TimeSpan.FromSeconds(1);
+        _schedule.HandleComputed(ComputeKind.Forward, 7, 0, 0, _now, _effects);
+        Assert.Equal(3e9, _schedule.ServiceNanoseconds, 1.0);   // one forward of a second: two more for the backward
+        Receive(Before, WorkKind.Cancel, 0);
+        for (int tick = 0; tick < 20 * 3 * 5 - 1; tick++)
+        {
+            _now += TimeSpan.FromSeconds(0.2);
+            _schedule.HandleTick(_now, _effects);
+            Assert.NotEqual(0, _schedule.ServiceNanoseconds);
+        }
+        _now += TimeSpan.FromSeconds(0.2);
+        _schedule.HandleTick(_now, _effects);
+        _now += TimeSpan.FromSeconds(0.2);
+        _schedule.HandleTick(_now, _effects);
+        Assert.Equal(0, _schedule.ServiceNanoseconds);
+    }
+
+    [Fact]
+    public void ColdStart_SecondForwardAHundredTimesFaster_IsBelieved()
+    {
+        Receive(Before, WorkKind.Forward, 0);
+        Receive(Before, WorkKind.Forward, 1);
+        _now += TimeSpan.FromSeconds(1);
+        _schedule.HandleComputed(ComputeKind.Forward, 7, 0, 0, _now, _effects);
+        _now += TimeSpan.FromSeconds(0.01);
+        _schedule.HandleComputed(ComputeKind.Forward, 7, 1, 0, _now, _effects);
+        Assert.Equal(0.03e9, _schedule.ServiceNanoseconds, 1e3);
+    }
 }

@@ -1,6 +1,8 @@
 // What this peer says of its own load and speed, and what it makes of what its neighbours say of theirs.
 //   service = f + b      f, b: averages of its forwards and its backwards; before the first backward b = 2 f
 //   owed    = sum over accepted: f + b if it waits for its forward, b from then on, less what has run of the compute that is open
+// A half that took less than half the average replaces it: no compute is faster than the device, so the average was made of cold
+// starts or of other work. Who gets no work cannot show that it is fast again: after a while without any, it counts as unmeasured.
 // Neighbours hear it with every answer, at every interval, when a full peer frees a slot, and when the first half is measured.
 using OrionNative.Engine.Control;
 using OrionNative.Engine.Run;
@@ -10,6 +12,12 @@ namespace OrionNative.Engine.Pipeline.Schedule;
 sealed partial class PeerSchedule
 {
     const double HalfSmoothing = 0.2;
+
+    /// <summary>Service times without work after which the measurement is void; being wrong costs one of them.</summary>
+    const int ForgetAfterServices = 20;
+
+    static readonly TimeSpan _forgetAfterLeast = TimeSpan.FromSeconds(2);
+    TimeSpan _unused;
 
     /// <summary>Microbatches that wait for the compute or are in it; what waits for a gradient does not count.</summary>
     public int Queued
@@ -31,6 +39,7 @@ sealed partial class PeerSchedule
     void Measure(ComputeKind kind, Instant now, PeerEffects effects)
     {
         bool isFirst = ServiceNanoseconds == 0;
+        _unused = TimeSpan.Zero;
         double seconds = (now - _computeBegan).TotalSeconds;
         if (kind == ComputeKind.Forward)
             _forwardSeconds = Averaged(_forwardSeconds, seconds);
@@ -40,7 +49,17 @@ sealed partial class PeerSchedule
             TellStatus(now, effects);
     }
 
-    static double Averaged(double mean, double sample) => mean == 0 ? sample : mean + HalfSmoothing * (sample - mean);
+    static double Averaged(double mean, double sample) => mean == 0 || sample < mean / 2 ? sample : mean + HalfSmoothing * (sample - mean);
+
+    // Counts only time in which there was work for others: not the end of a step, not a HOLD.
+    void ForgetSpeedIfUnused(TimeSpan passed)
+    {
+        if (!IsWorking || IsSealed || _inFlight > 0 || ServiceNanoseconds == 0)
+            return;
+        _unused += passed < _settings.StatusInterval ? passed : _settings.StatusInterval;
+        if (_unused > _forgetAfterLeast && _unused.TotalSeconds > ForgetAfterServices * (_forwardSeconds + BackwardSeconds))
+            (_forwardSeconds, _backwardSeconds) = (0, 0);
+    }
 
     WorkMessage WithLoad(in WorkMessage message, Instant now)
     {

@@ -181,6 +181,7 @@ sealed partial class PeerSchedule
     {
         // A process that was itself stopped must not take the others' silence for theirs.
         bool wasStopped = now - _tickedAt > _settings.SilenceLimit / 2;
+        ForgetSpeedIfUnused(now - _tickedAt);
         _tickedAt = now;
         if (wasStopped)
             ForgiveAll(now);
