@@ -66,7 +66,9 @@ sealed class ProbePeer : ILinkHandler, IDisposable
                         PayloadBytes = (ulong)_messageBytes,
                     };
                     Answer answer = await Link.SendAsync(header, slot, duration + TimeSpan.FromSeconds(30), cancellation).ConfigureAwait(false);
-                    if (answer.Kind != AnswerKind.Accepted) throw new IOException($"a probe was answered {answer}");
+                    if (answer.Kind != AnswerKind.Accepted) throw new IOException(answer.Kind == AnswerKind.Expired
+                        ? $"a message of {_messageBytes} bytes was under way for more than {duration.TotalSeconds + 30:0} s; the link hardly moves, or measure it with smaller messages"
+                        : $"a message of the measurement was answered {answer}");
                     sent += _messageBytes;
                 }
             }

@@ -33,6 +33,14 @@ public class LinkWordsTests
     }
 
     [Fact]
+    public void Profile_OfOneDirection_LeavesTheOther()
+    {
+        LinkProfile changed = LinkWords.Apply(_plain, "up profile lossy");
+        Assert.Equal(LinkProfile.Named["lossy"].Profile.Up, changed.Up);
+        Assert.Equal(_plain.Down, changed.Down);
+    }
+
+    [Fact]
     public void Blackhole_NamesItsDirections()
     {
         Assert.Equal((true, false), Holes("blackhole up"));
@@ -52,6 +60,7 @@ public class LinkWordsTests
     [InlineData("delay 3 apples", "WORD VALUE")]
     [InlineData("delay soon", "ms")]
     [InlineData("profile moon", "orion")]
+    [InlineData("blackhole upp", "up, down, both or off")]
     public void WrongWord_IsAnsweredWithWhatExists(string line, string expected) =>
         Assert.Contains(expected, Assert.Throws<ConfigurationException>(() => LinkWords.Apply(_plain, line)).Message);
 }

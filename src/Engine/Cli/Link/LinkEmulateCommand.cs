@@ -34,6 +34,7 @@ static class LinkEmulateCommand
             EmulatedLink link = udp?.Add(from, to, conditions, parsed.GetValue(seed)) ?? tcp!;
             Console.WriteLine($"{parsed.GetValue(transport)} {link.Address} -> {to}   seed {parsed.GetValue(seed)}");
             Describe(link);
+            if (!Console.IsInputRedirected) Console.WriteLine("type a change, e.g. `loss 1%`, `down delay 80ms`, `blackhole up`, `profile lossy`; `port` changes the source port, `quit` ends");
             using var end = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
             if (parsed.GetValue(seconds) is > 0 and double limit) end.CancelAfter(TimeSpan.FromSeconds(limit));
             Task listening = Task.Run(() => Listen(link, end), CancellationToken.None);

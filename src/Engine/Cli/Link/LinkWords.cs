@@ -1,6 +1,6 @@
 // The little language of `link emulate`:  [up|down] WORD VALUE
 //   rate 100mbit | rate 0 · delay 30ms · jitter 5ms · loss 1% · burst 3 · reorder 1% · duplicate 0.1% · queue 60ms · mtu 1400
-//   blackhole up | blackhole down | blackhole both | blackhole off · profile NAME
+//   blackhole up | blackhole down | blackhole both | blackhole off · profile NAME (of one direction if `up` or `down` is before it)
 using System.Globalization;
 using OrionNative.Engine.Run;
 using OrionNative.Net.Links;
@@ -20,16 +20,18 @@ static class LinkWords
         switch (words)
         {
             case ["profile", var name]:
-                return LinkProfile.Named.TryGetValue(name, out var named) ? named.Profile
+                return LinkProfile.Named.TryGetValue(name, out var named) ? new LinkProfile(up ? named.Profile.Up : profile.Up, down ? named.Profile.Down : profile.Down)
                     : throw new ConfigurationException($"no profile is called '{name}'; there are {string.Join(", ", LinkProfile.Named.Keys)}");
             case ["blackhole", "up" or "down" or "both" or "off"]:
                 return new LinkProfile(
                     profile.Up with { Blackhole = words[1] is "up" or "both" },
                     profile.Down with { Blackhole = words[1] is "down" or "both" });
+            case ["blackhole", var value]:
+                throw new ConfigurationException($"blackhole wants up, down, both or off; got '{value}'");
             case [var word, var value]:
                 return new LinkProfile(up ? Change(profile.Up, word, value) : profile.Up, down ? Change(profile.Down, word, value) : profile.Down);
             default:
-                throw new ConfigurationException($"'{line}' is not understood; say [up|down] WORD VALUE with one of {string.Join(", ", _known)}");
+                throw new ConfigurationException($"'{line}' is not understood; say [up|down] WORD VALUE with one of {string.Join(", ", _known)}, e.g. `loss 1%` or `down delay 80ms`");
         }
     }
 
