@@ -3,12 +3,13 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
 using OrionNative.Engine.Run;
 using OrionNative.Kernels.Cuda;
 
 namespace OrionNative.Engine.Cli;
 
-static class KernelsCommand
+static partial class KernelsCommand
 {
     const int Samples = 7;
 
@@ -36,19 +37,28 @@ static class KernelsCommand
         command.SetAction(parsed =>
         {
             CommandOutput output = new(parsed.GetValue(json));
+            string[] chosen = [.. parsed.GetValue(architectures)!];
+            if (chosen.FirstOrDefault(name => !ArchitectureName().IsMatch(name)) is { } wrong)
+            {
+                throw new ConfigurationException($"'{wrong}' is no architecture; write sm_80, sm_90 or sm_90a");
+            }
+
             CudaRuntimeCompiler compiler = new(CudaLibraries.Real.Nvrtc, CubinCache.Default());
-            output.Text.WriteLine($"NVRTC {CudaLibraries.Real.Nvrtc.Version}");
+            output.Text.WriteLine($"NVRTC {CudaLibraries.Real.Nvrtc.Version}; registers of a thread, +N: N bytes of spills");
+            output.Text.WriteLine($"{"kernel",-30} {"source",-22} {string.Join(' ', chosen.Select(name => $"{name,8}"))} {"shared bytes",13}");
             JsonArray kernels = [];
             int spilling = 0;
-            foreach (string architecture in parsed.GetValue(architectures)!)
+            foreach (string source in KernelSources.Names)
             {
-                foreach (string source in KernelSources.Names)
+                KernelResources[][] all = [.. chosen.Select(name => compiler.Compile(source, name).Resources.OrderBy(r => r.Kernel, StringComparer.Ordinal).ToArray())];
+                for (int i = 0; i < all[0].Length; i++)
                 {
-                    foreach (KernelResources r in compiler.Compile(source, architecture).Resources)
+                    KernelResources[] row = Array.ConvertAll(all, resources => resources[i]);
+                    output.Text.WriteLine($"{row[0].Kernel,-30} {source,-22} {string.Join(' ', row.Select(r => $"{RegisterTable.Figure(r),8}"))} {row[0].StaticSharedBytes,13}");
+                    foreach ((KernelResources r, string architecture) in row.Zip(chosen))
                     {
                         int spills = r.SpillLoadBytes + r.SpillStoreBytes;
                         spilling += spills > 0 ? 1 : 0;
-                        output.Text.WriteLine($"{architecture} {r.Kernel,-28} {source,-20} {r.Registers,3} registers {r.StaticSharedBytes,5} shared bytes {spills,4} spill bytes");
                         kernels.Add(new JsonObject
                         {
                             ["architecture"] = architecture,
@@ -62,11 +72,15 @@ static class KernelsCommand
                 }
             }
 
+            output.Text.WriteLine($"{kernels.Count / chosen.Length} kernels, {(spilling == 0 ? "none spills" : $"{spilling} spill")}");
             output.Result(new JsonObject { ["nvrtc"] = CudaLibraries.Real.Nvrtc.Version.ToString(), ["kernels"] = kernels });
             return spilling == 0 ? ExitStatus.Done : ExitStatus.Failed;
         });
         return command;
     }
+
+    [GeneratedRegex("^sm_[0-9]{2,3}[af]?$")]
+    private static partial Regex ArchitectureName();
 
     static ExampleCommand Check()
     {
@@ -78,14 +92,16 @@ static class KernelsCommand
             made.Stream.Synchronize();
             JsonObject row = new() { ["kernel"] = name, ["shape"] = made.Shape };
             bool right = true;
+            string figures = "";
             foreach (KernelResult result in made.Results())
             {
                 double worst = result.WorstRatio();
                 right &= worst <= 1;
-                row[result.Name] = worst;
-                output.Text.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{(worst <= 1 ? "ok  " : "FAIL")} {name,-24} {made.Shape}: worst error of {result.Name} is {worst:P1} of what its tolerance allows"));
+                figures += string.Create(CultureInfo.InvariantCulture, $"{(figures.Length > 0 ? ", " : "")}{result.Name} {worst:P0}");
+                row[result.Name] = double.IsFinite(worst) ? worst : null;
             }
 
+            output.Text.WriteLine($"{(right ? "ok  " : "FAIL")} {name,-26} {made.Shape}: error of what its tolerance allows: {figures}");
             row["ok"] = right;
             return (row, right);
         }));
@@ -108,7 +124,7 @@ static class KernelsCommand
                 double median = seconds[Samples / 2], bandwidth = made.Bytes / median;
                 output.Text.WriteLine(string.Create(CultureInfo.InvariantCulture,
                     $"{name,-24} {made.Shape}: {median * 1e6:F1} us, {bandwidth / 1e9:F1} GB/s = {bandwidth / copy:P0} of copy ({copy / 1e9:F1} GB/s)")
-                    + (made.Flops > 0 ? string.Create(CultureInfo.InvariantCulture, $", {made.Flops / median / 1e12:F2} TFLOP/s") : ""));
+                    + (made.Flops > 0 ? string.Create(CultureInfo.InvariantCulture, $", {made.Flops / median / 1e9:F1} GFLOP/s") : ""));
                 return (new JsonObject
                 {
                     ["kernel"] = name,
@@ -140,7 +156,7 @@ static class KernelsCommand
     {
         if (only is not null && !KernelCases.Names.Contains(only))
         {
-            throw new ConfigurationException($"no case for a kernel '{only}'; there are {string.Join(", ", KernelCases.Names)}");
+            throw new ConfigurationException($"there is no kernel '{only}'{NearestName.Hint(only, KernelCases.Names)}; `orion-engine kernels list` names them all");
         }
 
         try
@@ -163,6 +179,8 @@ static class KernelsCommand
                 }
             }
 
+            int kernelCount = rows.Select(row => (string)row!["kernel"]!).Distinct().Count();
+            output.Text.WriteLine($"{kernelCount} kernel{(kernelCount == 1 ? "" : "s")}, {rows.Count} shape{(rows.Count == 1 ? "" : "s")}{(size > 0 ? "" : right ? ": all within their tolerances" : ": some are NOT within their tolerances")}");
             output.Result(new JsonObject { ["device"] = context.Selector, ["name"] = context.DeviceName, ["software"] = context.Libraries.IsSoftware, ["ok"] = right, ["kernels"] = rows });
             return right ? ExitStatus.Done : ExitStatus.Failed;
         }
@@ -170,9 +188,13 @@ static class KernelsCommand
         {
             throw new ConfigurationException(error.Message);
         }
+        catch (CudaException error) when (error.Call == "cuDeviceGet")
+        {
+            throw new ConfigurationException($"device '{selector}' is not on this machine: {error.Message}; `orion-engine doctor` lists the devices");
+        }
         catch (PlatformNotSupportedException error)
         {
-            Console.Error.WriteLine($"orion-engine: {error.Message}");
+            Console.Error.WriteLine($"orion-engine: {error.Message}" + (selector.StartsWith("cuda", StringComparison.Ordinal) ? "; without a card: --device softcuda:0" : ""));
             return ExitStatus.EnvironmentMissing;
         }
     }

@@ -29,6 +29,7 @@ static class RegisterTable
         return table.ToString();
     }
 
-    static string Figure(KernelResources r) =>
+    /// <summary>Registers of a thread, and behind a plus the bytes that it spills.</summary>
+    public static string Figure(KernelResources r) =>
         r.SpillStoreBytes + r.SpillLoadBytes == 0 ? $"{r.Registers}" : $"{r.Registers}+{r.SpillStoreBytes + r.SpillLoadBytes}";
 }

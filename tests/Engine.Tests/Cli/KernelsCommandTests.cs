@@ -28,6 +28,14 @@ public class KernelsCommandTests
         Assert.Contains("rotary", Assert.Throws<ConfigurationException>(() => Run("check", "--device", "softcuda:0", "--kernel", "rotari")).Message, StringComparison.Ordinal);
 
     [Fact]
+    public void Check_DeviceThatIsNotThere_IsNamed() =>
+        Assert.Contains("device 'softcuda:77' is not on this machine", Assert.Throws<ConfigurationException>(() => Run("check", "--device", "softcuda:77")).Message, StringComparison.Ordinal);
+
+    [Fact]
+    public void List_NoArchitecture_IsNamed() =>
+        Assert.Contains("'hopper' is no architecture", Assert.Throws<ConfigurationException>(() => Run("list", "--arch", "hopper")).Message, StringComparison.Ordinal);
+
+    [Fact]
     public void Check_UnknownDevice_NamesTheForms() =>
         Assert.Contains("softcuda:0", Assert.Throws<ConfigurationException>(() => Run("check", "--device", "gpu")).Message, StringComparison.Ordinal);
 }
