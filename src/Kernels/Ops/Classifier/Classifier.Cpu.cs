@@ -20,19 +20,7 @@ sealed unsafe partial class CpuOps
 
     public void Classifier(Tensor hidden, Tensor head, Tensor targets, Tensor losses, Tensor gradHidden, Tensor gradHead, float gradientScale, nint scratch)
     {
-        Shape.IsType(hidden, ElementType.Float32);
-        Shape.Is(head, ElementType.Float32, head.Rows, hidden.Columns);
-        Shape.IsVector(targets, ElementType.Int32, hidden.Rows);
-        Shape.IsVector(losses, ElementType.Float32, hidden.Rows);
-        Shape.Holds(gradHidden.IsEmpty == gradHead.IsEmpty, "both gradients or none", gradHead);
-        bool withGradient = !gradHidden.IsEmpty;
-        if (withGradient)
-        {
-            Shape.Is(gradHidden, ElementType.Float32, hidden.Rows, hidden.Columns);
-            Shape.Is(gradHead, ElementType.Float32, head.Rows, head.Columns);
-        }
-
-        ArgumentOutOfRangeException.ThrowIfZero(scratch);
+        bool withGradient = ClassifierShapes.Check(ElementType.Float32, hidden, head, targets, losses, gradHidden, gradHead, scratch);
         for (int start = 0; start < hidden.Rows; start += ClassifierRows)
         {
             int rows = Math.Min(ClassifierRows, hidden.Rows - start);

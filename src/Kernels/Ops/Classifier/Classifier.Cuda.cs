@@ -16,19 +16,7 @@ sealed partial class CudaOps
     /// <inheritdoc cref="IOps.Classifier"/>
     public void Classifier(Tensor hidden, Tensor head, Tensor targets, Tensor losses, Tensor gradHidden, Tensor gradHead, float gradientScale, nint scratch)
     {
-        Shape.IsType(hidden, ElementType.BFloat16);
-        Shape.Is(head, ElementType.BFloat16, head.Rows, hidden.Columns);
-        Shape.IsVector(targets, ElementType.Int32, hidden.Rows);
-        Shape.IsVector(losses, ElementType.Float32, hidden.Rows);
-        Shape.Holds(gradHidden.IsEmpty == gradHead.IsEmpty, "both gradients or none", gradHead);
-        bool withGradient = !gradHidden.IsEmpty;
-        if (withGradient)
-        {
-            Shape.Is(gradHidden, ElementType.BFloat16, hidden.Rows, hidden.Columns);
-            Shape.Is(gradHead, ElementType.Float32, head.Rows, head.Columns);
-        }
-
-        ArgumentOutOfRangeException.ThrowIfZero(scratch);
+        bool withGradient = ClassifierShapes.Check(ElementType.BFloat16, hidden, head, targets, losses, gradHidden, gradHead, scratch);
         _crossEntropy ??= Kernel("classifier.cu", "cross_entropy");
         int vocabulary = head.Rows, stride = Padded(vocabulary), threads = Math.Clamp(DivideUp(vocabulary, Chunk * 32) * 32, 32, ClassifierThreads);
         for (int start = 0; start < hidden.Rows; start += ClassifierRows)
