@@ -15,6 +15,7 @@
 extern "C" int softEnqueue(void* stream, std::function<soft::Fault()> work);
 extern "C" int softCurrentDevice();
 extern "C" soft::Fault softCheckRange(int device, uintptr_t address, size_t bytes, bool write, const char* what);
+extern "C" void softNoteTouched(const char* name, uintptr_t address, size_t bytes, bool write);
 extern "C" void softMarkWritten(uintptr_t address, size_t bytes);
 
 using namespace soft;
@@ -97,6 +98,7 @@ Fault checkMatrix(int device, const Object& x, uintptr_t address, bool write, co
         const size_t offset = column * static_cast<uint64_t>(x.leadingDimension) * bytes;
         Fault fault = softCheckRange(device, address + offset, x.rows * bytes, write, what);
         if (fault.status) return fault;
+        softNoteTouched("cublasLtMatmul", address + offset, x.rows * bytes, write);
     }
     return {};
 }

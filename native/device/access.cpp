@@ -1,6 +1,6 @@
 // Every load and store of a kernel ends up here: g++ -fsanitize=thread puts a call before each of them, and these are the
 // functions that it calls. g++'s undefined-behaviour checks (alignment, array bounds, overflow, shifts) report here too.
-//   global memory: inside a live allocation of this device, and written before it is read
+//   global memory: inside a live allocation of this device, written before it is read, and noted for races (footprint.h)
 //   shared memory: bounds, initialisation, pending cp.async, races (shared.cpp)
 //   the own stack, the kernel's constants, page-locked host memory: allowed
 #include <cstring>
@@ -49,21 +49,24 @@ __attribute__((always_inline)) inline void access(const void* pointer, const voi
     const uintptr_t offset = address - block.globalBase;
     if (offset < DeviceMemory::RangeBytes) {
         uint8_t* states = block.globalShadow + offset;
+        block.touched.note(offset, Bytes, Write ? Touch::Write : Touch::Read, block.fiber->linear, caller);
         if (allWritten<Bytes>(states)) return;
         if (block.job->memory->firstBad(address, Bytes, Write) != Bytes) globalFault(address, Bytes, Write, caller);
         if (Write) memset(states, Written, Bytes);
     } else {
-        checkAccess(address, Bytes, Write, caller);
+        checkAccess(address, Bytes, Write ? Touch::Write : Touch::Read, caller);
     }
 }
 
 }  // namespace
 
-void checkAccess(uintptr_t address, size_t bytes, bool write, const void* caller) {
+void checkAccess(uintptr_t address, size_t bytes, Touch touch, const void* caller) {
     BlockRunner& block = *runner;
+    const bool write = touch == Touch::Write;
     const uintptr_t offset = address - block.globalBase;
     if (offset < DeviceMemory::RangeBytes) {
         if (block.job->memory->firstBad(address, bytes, write) != bytes) globalFault(address, bytes, write, caller);
+        block.touched.note(offset, bytes, touch, block.fiber->linear, caller);
         if (write) memset(block.globalShadow + offset, Written, bytes);
     } else if (block.shared.contains(address)) {
         block.shared.access(address, bytes, write, caller);
@@ -90,10 +93,10 @@ ACCESS(8)
 ACCESS(16)
 
 EXPORT void __tsan_read_range(void* p, unsigned long bytes) {
-    soft::checkAccess(reinterpret_cast<uintptr_t>(p), bytes, false, CALLER);
+    soft::checkAccess(reinterpret_cast<uintptr_t>(p), bytes, soft::Touch::Read, CALLER);
 }
 EXPORT void __tsan_write_range(void* p, unsigned long bytes) {
-    soft::checkAccess(reinterpret_cast<uintptr_t>(p), bytes, true, CALLER);
+    soft::checkAccess(reinterpret_cast<uintptr_t>(p), bytes, soft::Touch::Write, CALLER);
 }
 
 namespace {

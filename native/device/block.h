@@ -11,6 +11,7 @@
 
 #include "device/fault.h"
 #include "device/fiber.h"
+#include "device/footprint.h"
 #include "device/memory.h"
 #include "device/shared.h"
 
@@ -67,6 +68,7 @@ struct BlockJob {
     DeviceMemory* memory;
     FaultSlot* faults;
     unsigned seed;
+    LaunchFootprint* footprint;
 };
 
 class BlockRunner {
@@ -79,6 +81,7 @@ public:
     // The fields that every checked access reads come first.
     uintptr_t globalBase = 0;
     uint8_t* globalShadow = nullptr;
+    BlockFootprint touched;
     SharedMemory shared;
     Fiber* fiber = nullptr;
     bool onFiber = false;
@@ -95,6 +98,7 @@ private:
     bool releaseMeetings(unsigned warp);
     void refuseStuckWarp(unsigned warp);
     void releaseBarrier();
+    void refuseRaces(uint64_t blockNumber);
 
     FiberStacks stacks_;
     std::vector<unsigned> order_;
@@ -118,6 +122,6 @@ void perform(BlockRunner& block, unsigned warp, uint32_t mask, Meeting meeting);
 struct BlockStopped {};
 
 // A checked access of the running thread (access.cpp).
-void checkAccess(uintptr_t address, size_t bytes, bool write, const void* caller);
+void checkAccess(uintptr_t address, size_t bytes, Touch touch, const void* caller);
 
 }  // namespace soft

@@ -74,7 +74,7 @@ EXPORT void soft_copy_async(uint32_t offset, const void* source, uint32_t bytes,
     if (from % bytes || offset % bytes)
         raiseFault(MisalignedAddress, format("cp.async of %u bytes from 0x%zx to shared offset %u: both must be multiples of %u",
                                              bytes, static_cast<size_t>(from), offset, bytes), CALLER);
-    if (validBytes) checkAccess(from, validBytes, false, CALLER);
+    if (validBytes) checkAccess(from, validBytes, Touch::Read, CALLER);
     runner->shared.beginCopy(to, bytes, CALLER);
     Fiber& me = *currentFiber();
     me.copies.push_back({to, from, bytes, validBytes, me.copyGroup, CALLER});
@@ -92,7 +92,7 @@ EXPORT void soft_copy_wait(uint32_t pendingGroups) {
             me.copies[kept++] = copy;
             continue;
         }
-        if (copy.validBytes) checkAccess(copy.source, copy.validBytes, false, copy.caller);
+        if (copy.validBytes) checkAccess(copy.source, copy.validBytes, Touch::Read, copy.caller);
         runner->shared.landCopy(copy.destination, copy.bytes, CALLER);
         auto* to = reinterpret_cast<uint8_t*>(copy.destination);
         memcpy(to, reinterpret_cast<const void*>(copy.source), copy.validBytes);
@@ -111,7 +111,7 @@ std::atomic_ref<T> atomicTarget(T* target, const void* caller) {
         raiseFault(MisalignedAddress, format("atomic at 0x%zx, which is not a multiple of %zu bytes",
                                              static_cast<size_t>(address), sizeof(T)), caller);
     if (runner->shared.contains(address)) runner->shared.atomic(address, sizeof(T), caller);
-    else checkAccess(address, sizeof(T), false, caller);
+    else checkAccess(address, sizeof(T), Touch::Atomic, caller);
     return std::atomic_ref<T>(*target);
 }
 

@@ -82,6 +82,7 @@ void BlockRunner::run(uint64_t blockNumber) {
     blockIndex = {static_cast<unsigned>(blockNumber % grid.x), static_cast<unsigned>(blockNumber / grid.x % grid.y),
                   static_cast<unsigned>(blockNumber / grid.x / grid.y)};
     shared.reset(job->dynamicBytes);
+    touched.clear();
     shuffleOrder(blockNumber);
     for (Warp& w : warps) w.interval = 0;
     for (Fiber& f : fibers) {
@@ -99,9 +100,22 @@ void BlockRunner::run(uint64_t blockNumber) {
             if (allExited) break;
             releaseBarrier();
         }
+        refuseRaces(blockNumber);
     } catch (const BlockStopped&) {
     }
     runner = nullptr;
+}
+
+// Compares what this block touched with what the blocks did that ended before it.
+void BlockRunner::refuseRaces(uint64_t blockNumber) {
+    Conflict c;
+    if (!job->footprint->add(touched, static_cast<uint32_t>(blockNumber), c)) return;
+    fiber = &fibers[c.thread];
+    const auto verb = [](Touch touch) { return touch == Touch::Read ? "read" : touch == Touch::Write ? "written" : "changed by an atomic"; };
+    const Dim3& grid = job->gridSize;
+    raiseFault(LaunchFailed, format("race on global memory: %s is %s here and %s by block (%u,%u,%u) of the same launch",
+                                    job->memory->explain(globalBase + c.offset, true).c_str(), verb(c.mine), verb(c.other), c.otherBlock % grid.x,
+                                    c.otherBlock / grid.x % grid.y, c.otherBlock / grid.x / grid.y), c.caller);
 }
 
 void BlockRunner::shuffleOrder(uint64_t blockNumber) {
@@ -260,7 +274,9 @@ BlockRunner& runnerOfThisThread() {
 
 }  // namespace
 
-void runGrid(const BlockJob& job) {
+Touched runGrid(BlockJob job) {
+    LaunchFootprint footprint;
+    job.footprint = &footprint;
     std::atomic<uint64_t> next{0};
     const uint64_t total = job.gridSize.count();
     const std::function<void()> work = [&] {
@@ -270,6 +286,7 @@ void runGrid(const BlockJob& job) {
     };
     if (total == 1) work();
     else helpers().run(work);
+    return footprint.touched(job.memory->base());
 }
 
 }  // namespace soft

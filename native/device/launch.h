@@ -4,8 +4,8 @@
 
 namespace soft {
 
-// Runs every block and returns when all are done or a fault stopped them.
-void runGrid(const BlockJob& job);
+// Runs every block and returns when all are done or a fault stopped them: what the launch touched.
+Touched runGrid(BlockJob job);
 
 // Order in which the warps of a block get their turn; 0 is ascending. Tests run several.
 void setScheduleSeed(unsigned seed);

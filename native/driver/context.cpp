@@ -58,7 +58,7 @@ int enter(Context*& context) {
 }
 
 int synchronize(Context& context) {
-    for (auto& stream : streams().of(&context)) stream->waitFor(stream->submitted());
+    for (auto& stream : streams().of(&context)) stream->synchronize();
     return sticky(context);
 }
 
@@ -66,7 +66,7 @@ namespace {
 
 // Ends everything that belongs to a context; what the program forgot is listed.
 std::string tearDown(Context& context) {
-    for (auto& stream : streams().of(&context)) stream->waitFor(stream->submitted());
+    for (auto& stream : streams().of(&context)) stream->synchronize();
     std::string leaks;
     for (const Allocation& a : context.memory().live())
         leaks += format("%sallocation %u of %zu bytes", leaks.empty() ? "" : ", ", a.number, a.bytes);

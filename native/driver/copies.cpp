@@ -62,6 +62,8 @@ Fault copy(int device, uintptr_t destination, uintptr_t source, size_t bytes, co
         return {};
     }
     memmove(reinterpret_cast<void*>(destination), reinterpret_cast<const void*>(source), bytes);
+    // Bytes of page-locked memory race as those of a device do.
+    noteTouched(call, {{{source, source + bytes}}, {{destination, destination + bytes}}});
     return {};
 }
 
@@ -81,7 +83,7 @@ int copyAsync(uintptr_t destination, uintptr_t source, size_t bytes, uintptr_t h
     trace(call, pageable);
     status = inOrder(*stream, [=, late = stream->capture ? nullptr : stream.get()] { return copy(device, destination, source, bytes, call, late); });
     if (status || !pageable) return status;
-    stream->waitFor(stream->submitted());
+    stream->synchronize();
     return sticky(*context);
 }
 
@@ -91,7 +93,7 @@ int copyNow(uintptr_t destination, uintptr_t source, size_t bytes, const char* c
     const int device = context->device;
     trace(call, true);
     if (int status = inOrder(*context->legacy, [=] { return copy(device, destination, source, bytes, call); })) return status;
-    context->legacy->waitFor(context->legacy->submitted());
+    context->legacy->synchronize();
     return sticky(*context);
 }
 
@@ -104,6 +106,7 @@ Fault fill(int device, uintptr_t destination, T value, size_t count, const char*
     auto* at = reinterpret_cast<T*>(destination);
     for (size_t i = 0; i < count; i++) at[i] = value;
     markWritten(destination, count * sizeof(T));
+    noteTouched(call, {{}, {{destination, destination + count * sizeof(T)}}});
     return {};
 }
 
@@ -223,6 +226,6 @@ EXPORT int cuMemsetD8_v2(uintptr_t destination, unsigned char value, size_t coun
     Context* context;
     if (int status = enterOutsideCapture(context, "cuMemsetD8")) return status;
     if (int status = cuMemsetD8Async(destination, value, count, nullptr)) return status;
-    context->legacy->waitFor(context->legacy->submitted());
+    context->legacy->synchronize();
     return sticky(*context);
 }

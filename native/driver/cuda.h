@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "device/launch.h"
+#include "driver/hazards.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -73,6 +74,8 @@ struct Stream {
     // Queues work and returns its number.
     uint64_t submit(Work work);
     void waitFor(uint64_t number);
+    // Waits for everything submitted so far, on behalf of the program.
+    void synchronize();
     uint64_t submitted();
     bool idle();
     // Somebody waits for the work up to this number: late copies before it land now.
@@ -81,6 +84,7 @@ struct Stream {
     void untilDemanded();
 
     Context* const context;
+    const uint64_t id;
     const bool blocking;
     std::shared_ptr<Capture> capture;
 
@@ -102,6 +106,7 @@ struct Event {
     std::condition_variable reached;
     uint64_t recorded = 0, completed = 0;
     double seconds = 0;
+    Clock clock;  // of the stream, when it was last recorded
     std::weak_ptr<Capture> capture;
     std::set<Stream*> capturedStreams;
     // Where the last record stands, for those who wait.

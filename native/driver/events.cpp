@@ -54,6 +54,7 @@ EXPORT int cuEventRecord(void* handle, void* streamHandle) {
         return Success;
     }
     event->capture.reset();
+    event->clock = hazards().clockOf(stream->id);
     event->source = stream;
     event->sourceNumber = stream->submit(reach(event, ++event->recorded));
     return Success;
@@ -79,6 +80,7 @@ EXPORT int cuStreamWaitEvent(void* streamHandle, void* handle, unsigned) {
         stream->capture->invalid = true;
         return fail(StreamCaptureUnsupported, "cuStreamWaitEvent: a capturing stream waits for an event recorded outside");
     }
+    hazards().join(stream->id, event->clock);
     stream->submit([event, number = event->recorded, source = event->source, at = event->sourceNumber] {
         if (auto recorder = source.lock()) recorder->demand(at);
         std::unique_lock waiting(event->mutex);
@@ -95,9 +97,11 @@ EXPORT int cuEventSynchronize(void* handle) {
     trace("cuEventSynchronize", true);
     std::unique_lock lock(event->mutex);
     const uint64_t number = event->recorded;
+    const Clock clock = event->clock;
     if (auto recorder = event->source.lock()) recorder->demand(event->sourceNumber);
     event->reached.wait(lock, [&] { return event->completed >= number; });
     lock.unlock();
+    hazards().hostSaw(clock);
     return sticky(*context);
 }
 
@@ -109,7 +113,9 @@ EXPORT int cuEventQuery(void* handle) {
     trace("cuEventQuery", true);
     std::lock_guard lock(event->mutex);
     if (auto recorder = event->source.lock()) recorder->demand(event->sourceNumber);
-    return event->completed >= event->recorded ? int(Success) : fail(NotReady, "the event was not reached yet");
+    if (event->completed < event->recorded) return fail(NotReady, "the event was not reached yet");
+    hazards().hostSaw(event->clock);
+    return Success;
 }
 
 EXPORT int cuEventElapsedTime(float* milliseconds, void* startHandle, void* endHandle) {

@@ -192,7 +192,8 @@ EXPORT int cuLaunchKernel(void* handle, unsigned gridX, unsigned gridY, unsigned
     }
     trace("cuLaunchKernel");
     return enqueue(*stream, [context, function, arguments, grid, block, dynamicBytes] {
-        runGrid({&function->code, arguments->pointers.data(), grid, block, dynamicBytes, &context->memory(), &context->faults,
-                 scheduleSeed()});
+        noteTouched(("kernel " + function->code.name).c_str(),
+                    runGrid({&function->code, arguments->pointers.data(), grid, block, dynamicBytes, &context->memory(), &context->faults,
+                             scheduleSeed(), nullptr}));
     });
 }

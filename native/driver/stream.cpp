@@ -1,17 +1,20 @@
 // Streams: a queue and a thread each, the legacy stream's implicit order, and capture.
+#include <atomic>
+
 #include "driver/cuda.h"
 
 namespace soft {
 
 namespace {
 
+std::atomic<uint64_t> streamsMade{0};
 std::mutex capturesMutex;
 std::vector<std::shared_ptr<Capture>> captures;
 
 }  // namespace
 
 Stream::Stream(Context* owner, bool blocksOnLegacy)
-    : context(owner), blocking(blocksOnLegacy), thread_([this] { serve(); }) {}
+    : context(owner), id(++streamsMade), blocking(blocksOnLegacy), thread_([this] { serve(); }) {}
 
 Stream::~Stream() {
     {
@@ -45,6 +48,12 @@ void Stream::waitFor(uint64_t number) {
     demand(number);
     std::unique_lock lock(mutex_);
     done_.wait(lock, [&] { return finished_ >= number; });
+}
+
+void Stream::synchronize() {
+    const Clock clock = hazards().clockOf(id);
+    waitFor(submitted());
+    hazards().hostSaw(clock);
 }
 
 uint64_t Stream::submitted() {
@@ -96,23 +105,34 @@ std::shared_ptr<Stream> streamOf(Context& context, void* handle, int& status) {
 
 int enqueue(Stream& stream, Work work) {
     Context* context = stream.context;
-    Work guarded = [context, inner = std::move(work)] {
-        if (!context->faults.raised()) inner();
-    };
     if (stream.capture) {
         if (stream.capture->invalid) return fail(StreamCaptureInvalidated, "the capture failed earlier");
-        stream.capture->nodes.push_back(std::move(guarded));
+        stream.capture->nodes.push_back([context, inner = std::move(work)] {
+            if (!context->faults.raised()) inner();
+        });
         if (&stream != stream.capture->origin) stream.capture->unjoined.insert(&stream);
         return Success;
     }
     // The legacy stream and the streams that block on it wait for each other's earlier work.
     std::vector<std::pair<std::shared_ptr<Stream>, uint64_t>> before;
+    std::vector<Clock> clocks;
+    const auto after = [&](const std::shared_ptr<Stream>& other) {
+        clocks.push_back(hazards().clockOf(other->id));
+        if (!other->idle()) before.emplace_back(other, other->submitted());
+    };
     if (&stream == context->legacy.get()) {
         for (auto& other : streams().of(context))
-            if (other->blocking && other.get() != &stream && !other->idle()) before.emplace_back(other, other->submitted());
-    } else if (stream.blocking && !context->legacy->idle()) {
-        before.emplace_back(context->legacy, context->legacy->submitted());
+            if (other->blocking && other.get() != &stream) after(other);
+    } else if (stream.blocking) {
+        after(context->legacy);
     }
+    Work guarded = [context, item = hazards().begin(stream.id, clocks), inner = std::move(work)] {
+        currentItem = item.get();
+        if (!context->faults.raised()) inner();
+        currentItem = nullptr;
+        const Fault fault = hazards().end(*item);
+        if (fault.status) context->faults.set(fault.status, fault.text);
+    };
     if (before.empty()) {
         stream.submit(std::move(guarded));
     } else {
@@ -148,7 +168,7 @@ EXPORT int cuStreamDestroy_v2(void* handle) {
     if (!stream || stream == stream->context->legacy)
         return fail(InvalidHandle, format("cuStreamDestroy: %p is not a stream, or one that was destroyed", handle));
     streams().take(handle);
-    stream->waitFor(stream->submitted());
+    stream->synchronize();
     return Success;
 }
 
@@ -163,7 +183,7 @@ EXPORT int cuStreamSynchronize(void* handle) {
         return fail(StreamCaptureUnsupported, "cuStreamSynchronize is not permitted on a capturing stream");
     }
     trace("cuStreamSynchronize", true);
-    stream->waitFor(stream->submitted());
+    stream->synchronize();
     return sticky(*context);
 }
 
@@ -174,8 +194,11 @@ EXPORT int cuStreamQuery(void* handle) {
     auto stream = streamOf(*context, handle, status);
     if (!stream) return status;
     trace("cuStreamQuery", true);
+    const Clock clock = hazards().clockOf(stream->id);
     stream->demand(stream->submitted());
-    return stream->idle() ? int(Success) : fail(NotReady, "the stream has work left");
+    if (!stream->idle()) return fail(NotReady, "the stream has work left");
+    hazards().hostSaw(clock);
+    return Success;
 }
 
 EXPORT int cuLaunchHostFunc(void* handle, void (*function)(void*), void* data) {
@@ -261,6 +284,10 @@ EXPORT int softEnqueue(void* handle, std::function<Fault()> work) {
 
 EXPORT Fault softCheckRange(int device, uintptr_t address, size_t bytes, bool write, const char* what) {
     return checkRange(device, address, bytes, write, what);
+}
+EXPORT void softNoteTouched(const char* name, uintptr_t address, size_t bytes, bool write) {
+    const Range range{address, address + bytes};
+    noteTouched(name, write ? Touched{{}, {range}} : Touched{{range}, {}});
 }
 EXPORT void softMarkWritten(uintptr_t address, size_t bytes) { markWritten(address, bytes); }
 EXPORT int softCurrentDevice() { return currentContext() ? currentContext()->device : -1; }

@@ -4,19 +4,19 @@
 namespace {
 
 // Runs a kernel that must fail; gives the text.
-std::string faultOf(const char* source, unsigned threads, unsigned sharedBytes, uintptr_t x) {
+std::string faultOf(const char* source, unsigned threads, unsigned sharedBytes, uintptr_t x, unsigned blocks = 1) {
     void* planted = compileKernel(source, "planted");
-    CHECK(launch(planted, 1, threads, sharedBytes, nullptr, x) == 0);
+    CHECK(launch(planted, blocks, threads, sharedBytes, nullptr, x) == 0);
     CHECK(cuCtxSynchronize() != 0);
     const std::string text = softGetLastErrorText();
-    CHECK_TEXT(text, "kernel planted, block (0,0,0), thread (");
+    CHECK_TEXT(text, blocks == 1 ? "kernel planted, block (0,0,0), thread (" : "kernel planted, block (");
     return text;
 }
 
-void fault(const char* source, unsigned threads, unsigned sharedBytes, const char* expected) {
+void fault(const char* source, unsigned threads, unsigned sharedBytes, const char* expected, unsigned blocks = 1) {
     useDevice(1);
     const uintptr_t x = upload(std::vector<float>(32));
-    CHECK_TEXT(faultOf(source, threads, sharedBytes, x), expected);
+    CHECK_TEXT(faultOf(source, threads, sharedBytes, x, blocks), expected);
     CHECK(cuDevicePrimaryCtxReset_v2(1) == 0);
 }
 
@@ -54,6 +54,17 @@ int main() {
     fault("extern \"C\" __global__ void planted(float* x) { DYNAMIC_SHARED(s); copy_async_16(shared_address(s), x); copy_async_commit(); x[0] = reinterpret_cast<float*>(s)[0]; copy_async_wait<0>(); }",
           1, 512, "cp.async that was not waited for");
     fault("extern \"C\" __global__ void planted(float* x) { if (threadIdx.x < 16) __syncthreads(); }", 32, 0, "divergent barrier");
+
+    // Between blocks: two write a byte, one reads what another writes, one reads what another changes by an atomic.
+    fault("extern \"C\" __global__ void planted(float* x) { x[threadIdx.x] = 1.0f; }", 32, 0, "race on global memory: byte 0 of allocation", 2);
+    fault("extern \"C\" __global__ void planted(float* x) { if (blockIdx.x) x[0] = x[1]; else x[1] = x[2]; }", 1, 0, "of the same launch", 2);
+    fault("extern \"C\" __global__ void planted(float* x) { if (blockIdx.x) x[1] = x[0]; else atomicAdd(x, 1.0f); }", 1, 0, "of the same launch", 2);
+    // Not races: every block its own bytes, also of one word; atomics everywhere; all read.
+    useDevice(1);
+    const uintptr_t bytes = upload(std::vector<float>(32));
+    void* fine = compileKernel("extern \"C\" __global__ void fine(float* x) { reinterpret_cast<unsigned char*>(x)[blockIdx.x] = 1; atomicAdd(x + 8, x[16]); }", "fine");
+    CHECK(launch(fine, 7, 1, 0, nullptr, bytes) == 0 && cuCtxSynchronize() == 0);
+    CHECK(cuDevicePrimaryCtxReset_v2(1) == 0);
 
     useDevice(1);
     const uintptr_t gone = upload(std::vector<float>(32));

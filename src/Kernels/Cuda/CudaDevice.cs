@@ -87,9 +87,6 @@ sealed class CudaDevice : IDevice
         _context.CopyToHost(source, destination);
     }
 
-    /// <summary>Device bytes as they are now, without waiting for any work.</summary>
-    public void Peek(nint source, Span<byte> destination) => _context.CopyToHost(source, destination);
-
     /// <inheritdoc/>
     public void Synchronize()
     {

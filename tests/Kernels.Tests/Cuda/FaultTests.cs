@@ -5,44 +5,26 @@ using OrionNative.Kernels.Cuda;
 namespace OrionNative.Kernels.Tests.Cuda;
 
 [Collection("softcuda")]
-public sealed class FaultTests : IDisposable
+public sealed class FaultTests : PlantedFaults
 {
     const string Head = "#include \"ptx.cuh\"\n";
-    readonly CudaContext _context;
-    readonly CudaStream _stream;
-
-    public FaultTests()
-    {
-        SoftwareCuda.SkipIfAbsent();
-        // Device 1: a fault makes a context unusable, and the other tests go on using device 0.
-        _context = CudaContext.Open("softcuda:1");
-        _stream = new CudaStream(_context);
-    }
-
-    public void Dispose()
-    {
-        _stream.Dispose();
-        _context.Reset();
-        _context.Dispose();
-    }
 
     string Fault(string kernel, int threads, int sharedBytes, params KernelArgument[] arguments)
     {
-        CudaModule module = new(_context, SoftwareCuda.Compiler.CompileText("planted.cu", Head + kernel, "sm_80"));
-        module.Kernel("planted").Launch(_stream, 1, threads, sharedBytes, arguments);
-        CudaException error = Assert.Throws<CudaException>(_stream.Synchronize);
-        Assert.Contains("kernel planted, block (0,0,0), thread (", error.Message, StringComparison.Ordinal);
-        return error.Message;
+        Planted(kernel).Launch(Stream, 1, threads, sharedBytes, arguments);
+        return FaultOf("planted");
     }
+
+    CudaKernel Planted(string kernel) => new CudaModule(Context, SoftwareCuda.Compiler.CompileText("planted.cu", Head + kernel, "sm_80")).Kernel("planted");
 
     static string Kernel(string parameters, string body) => $"extern \"C\" __global__ void planted({parameters}) {{ {body} }}\n";
 
     CudaDeviceVariable<float> Floats(int count, bool written = true)
     {
-        CudaDeviceVariable<float> variable = new(_context, count);
+        CudaDeviceVariable<float> variable = new(Context, count);
         if (written)
         {
-            variable.ZeroAsync(_stream);
+            variable.ZeroAsync(Stream);
         }
 
         return variable;
@@ -166,4 +148,54 @@ public sealed class FaultTests : IDisposable
     [Fact]
     public void IndexProduct_Overflow_IsNamed() =>
         Assert.Contains("signed multiplication overflows", Fault(Kernel("float* x, int n", "x[n * n] = 1.0f;"), 1, 0, Floats(1).Address, 65536), StringComparison.Ordinal);
+
+    [Fact]
+    public void TwoBlocks_OneByte_IsARaceThatNamesBoth()
+    {
+        Planted(Kernel("float* x", "x[blockIdx.x / 2 * 32 + threadIdx.x] = 1.0f;")).Launch(Stream, 2, 32, 0, Floats(64).Address);
+        string text = FaultOf("planted");
+        Assert.Contains("race on global memory: byte 0 of allocation", text, StringComparison.Ordinal);
+        Assert.Contains("is written here and written by block (", text, StringComparison.Ordinal);
+        Assert.Contains("planted.cu:2", text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void BlockReadsWhatAnotherWrites_IsARace()
+    {
+        Planted(Kernel("float* x", "x[32 * blockIdx.x + threadIdx.x] = x[(32 * blockIdx.x + 32 + threadIdx.x) % 64] + 1.0f;")).Launch(Stream, 2, 32, 0, Floats(64).Address);
+        Assert.Contains("race on global memory", FaultOf("planted"), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void TwoStreams_NoEvent_IsARaceThatNamesBothKernels()
+    {
+        using CudaStream other = new(Context);
+        CudaKernel kernel = Planted(Kernel("float* x", "x[threadIdx.x] += 1.0f;"));
+        ulong x = Zeros<float>(32);
+        Stream.Synchronize();
+        kernel.Launch(Stream, 1, 32, 0, x);
+        CudaException error = Assert.Throws<CudaException>(() =>
+        {
+            kernel.Launch(other, 1, 32, 0, x);
+            other.Synchronize();
+            Stream.Synchronize();
+        });
+        Assert.Contains("race between streams: kernel planted writes byte 0 of allocation", error.Message, StringComparison.Ordinal);
+        Assert.Contains("which kernel planted writes on another stream, and no event orders the two", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void TwoStreams_WithAnEvent_AreInOrder()
+    {
+        using CudaStream other = new(Context);
+        using CudaEvent written = new(Context, timing: false);
+        CudaKernel kernel = Planted(Kernel("float* x", "x[threadIdx.x] += 1.0f;"));
+        ulong x = Zeros<float>(32);
+        kernel.Launch(Stream, 1, 32, 0, x);
+        written.Record(Stream);
+        other.WaitEvent(written);
+        kernel.Launch(other, 1, 32, 0, x);
+        other.Synchronize();
+        Stream.Synchronize();
+    }
 }
