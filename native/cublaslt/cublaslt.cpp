@@ -25,6 +25,7 @@ namespace {
 enum LtStatus : int { LtSuccess = 0, LtNotInitialized = 1, LtInvalidValue = 7, LtExecutionFailed = 13, LtNotSupported = 15 };
 
 constexpr int Real32F = 0, Real16BF = 14, Compute32F = 68, ComputeFastTf32 = 77;
+constexpr int32_t EpilogueDefault = 1, EpilogueRelu = 2;
 constexpr uint64_t AlgorithmMagic = 0x534F46544C543031;
 
 struct Object {
@@ -32,7 +33,7 @@ struct Object {
     int type = Real32F;
     uint64_t rows = 0, columns = 0;
     int64_t leadingDimension = 0, batchStride = 0;
-    int32_t batchCount = 1, transposeA = 0, transposeB = 0;
+    int32_t batchCount = 1, transposeA = 0, transposeB = 0, epilogue = EpilogueDefault;
     uint64_t workspaceBytes = 0;
 };
 
@@ -126,7 +127,7 @@ Fault runOne(const Call& call, int64_t batch) {
               {reinterpret_cast<const void*>(a), elementOf(call.a.type), ta, call.a.leadingDimension},
               {reinterpret_cast<const void*>(b), elementOf(call.b.type), tb, call.b.leadingDimension},
               {reinterpret_cast<const void*>(c), elementOf(call.c.type), false, call.c.leadingDimension},
-              reinterpret_cast<void*>(d), elementOf(call.d.type), call.d.leadingDimension});
+              reinterpret_cast<void*>(d), elementOf(call.d.type), call.d.leadingDimension, call.o.epilogue == EpilogueRelu});
     const size_t bytes = elementBytes(call.d.type);
     for (uint64_t column = 0; column < call.d.columns; column++)
         softMarkWritten(d + column * static_cast<uint64_t>(call.d.leadingDimension) * bytes, call.d.rows * bytes);
@@ -164,6 +165,10 @@ EXPORT int cublasLtMatmulDescSetAttribute(void* handle, int attribute, const voi
     switch (attribute) {
         case 3: return set(o->transposeA, value, bytes);
         case 4: return set(o->transposeB, value, bytes);
+        case 7: {
+            const int status = set(o->epilogue, value, bytes);
+            return status ? status : o->epilogue == EpilogueDefault || o->epilogue == EpilogueRelu ? LtSuccess : LtNotSupported;
+        }
         default: return LtNotSupported;
     }
 }

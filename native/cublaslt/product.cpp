@@ -50,6 +50,7 @@ void tile(const float* __restrict a, const float* __restrict b, int64_t depth, f
 void store(const Product& p, int64_t row, int64_t column, float sum) {
     float value = p.alpha * sum;
     if (p.beta != 0.0f) value += p.beta * at(p.c.data, p.c.element, column * p.c.leadingDimension + row);
+    if (p.relu && value < 0.0f) value = 0.0f;
     const int64_t index = column * p.dLeadingDimension + row;
     if (p.dElement == Element::Float32) static_cast<float*>(p.d)[index] = value;
     else static_cast<uint16_t*>(p.d)[index] = narrow(value);

@@ -1,4 +1,4 @@
-// d = alpha * op(a) * op(b) + beta * c, column-major, fp32 accumulation in the order of k.
+// d = alpha * op(a) * op(b) + beta * c, cut below 0 with relu, column-major, fp32 accumulation in the order of k.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -21,6 +21,7 @@ struct Product {
     void* d;
     Element dElement;
     int64_t dLeadingDimension;
+    bool relu = false;
 };
 
 void multiply(const Product& product);

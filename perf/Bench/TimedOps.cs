@@ -89,6 +89,12 @@ sealed class TimedOps(IOps ops) : IOps
 
     public long AttentionBackwardBytes(AttentionShape shape) => _ops.AttentionBackwardBytes(shape);
 
+    public void CodeEncode(Tensor x, Tensor weight, Tensor residual, Tensor code) =>
+        Time(nameof(CodeEncode), () => _ops.CodeEncode(x, weight, residual, code));
+
+    public void CodeDecode(Tensor code, Tensor weight, Tensor output) =>
+        Time(nameof(CodeDecode), () => _ops.CodeDecode(code, weight, output));
+
     public void AttentionBackward(
         Tensor qkv, Tensor output, Tensor gradOutput, Tensor logSumExp, Tensor gradQkv, nint scratch, AttentionShape shape, Tensor angles, int startPosition) =>
         Time(nameof(AttentionBackward), () => _ops.AttentionBackward(qkv, output, gradOutput, logSumExp, gradQkv, scratch, shape, angles, startPosition));

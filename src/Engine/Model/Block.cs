@@ -37,8 +37,7 @@ sealed partial class Block(ModelConfig model, int layer, BlockWeights weights, S
     public void EnterCode(BlockActivations x, BlockPass pass)
     {
         Tensor decoded = IsAnchored ? x.Decoded : x.Input;
-        _ops.MatrixProduct(x.CodeIn, false, _weights.Decoder.Value, true, decoded, 1, 0);
-        _ops.ReluForward(decoded, decoded);
+        _ops.CodeDecode(x.CodeIn, _weights.Decoder.Value, decoded);
         if (!IsAnchored)
         {
             EnterStream(x);
@@ -109,8 +108,7 @@ sealed partial class Block(ModelConfig model, int layer, BlockWeights weights, S
     {
         Tensor activated = Branch(rows);
         _ops.SiluForward(x.FeedForwardOutput, activated);
-        _ops.Copy(CodeColumns(x.AfterAttention), x.CodeOut);
-        _ops.MatrixProduct(activated, false, _weights.Encoder.Value, true, x.CodeOut, 1, 1);
+        _ops.CodeEncode(activated, _weights.Encoder.Value, CodeColumns(x.AfterAttention), x.CodeOut);
     }
 
     Tensor Branch(int rows) => _scratch.Branch.Reshaped(rows, _model.Width);

@@ -36,25 +36,36 @@ sealed unsafe class CublasLt : IDisposable
     /// <summary>Number of shapes met so far.</summary>
     public int PlanCount => _plans.Count;
 
-    /// <summary>c[M,N] = alpha * op(a)[M,K] * op(b)[K,N] + beta * c. a and b have one type, Float32 or BFloat16; c either. Sums
-    /// are Float32. Rows may be strided; addresses are multiples of 16 bytes.</summary>
+    /// <summary>c = alpha * op(a) * op(b) + beta * c.</summary>
+    public void Multiply(CudaStream stream, Tensor a, bool transposeA, Tensor b, bool transposeB, Tensor c, float alpha, float beta) =>
+        Multiply(stream, a, transposeA, b, transposeB, c, c, alpha, beta);
+
+    /// <summary>d[M,N] = alpha * op(a)[M,K] * op(b)[K,N] + beta * c[M,N], at least 0 with relu. a and b have one type, Float32 or BFloat16; c and d either, but the
+    /// same. Sums are Float32, the cut comes before the rounding. Rows may be strided; addresses are multiples of 16 bytes.</summary>
     /// <exception cref="ArgumentException">Shapes or types do not fit.</exception>
-    public void Multiply(CudaStream stream, Tensor a, bool transposeA, Tensor b, bool transposeB, Tensor c, float alpha, float beta)
+    public void Multiply(
+        CudaStream stream, Tensor a, bool transposeA, Tensor b, bool transposeB, Tensor c, Tensor d, float alpha, float beta, bool relu = false)
     {
-        Shape shape = new(a.Type, a.Rows, a.Columns, a.Stride, transposeA, b.Type, b.Rows, b.Columns, b.Stride, transposeB, c.Type, c.Rows, c.Columns, c.Stride);
+        Shape shape = new(
+            a.Type, a.Rows, a.Columns, a.Stride, transposeA, b.Type, b.Rows, b.Columns, b.Stride, transposeB, d.Type, d.Rows, d.Columns, d.Stride, c.Stride, relu);
         _context.Enter();
         if (!_plans.TryGetValue(shape, out Plan plan))
         {
-            CheckOperands(a, transposeA, b, transposeB, c);
-            plan = MakePlan(shape, stream, a, b, c);
+            CheckOperands(a, transposeA, b, transposeB, d);
+            plan = MakePlan(shape, stream, a, b, d);
             _plans.Add(shape, plan);
+        }
+
+        if (c.Type != d.Type || c.Rows != d.Rows || c.Columns != d.Columns || (c.Address & (AlignmentBytes - 1)) != 0)
+        {
+            throw new ArgumentException($"{c} cannot be added to a product that is {d}: expected its type and shape, at a multiple of {AlignmentBytes} bytes");
         }
 
         CublasLtAlgorithm algorithm = plan.Algorithm;
         Check(
             _library.cublasLtMatmul(
                 _handle, plan.Description, &alpha, (ulong)b.Address, plan.B, (ulong)a.Address, plan.A, &beta, (ulong)c.Address, plan.C,
-                (ulong)c.Address, plan.C, &algorithm, _workspace.Address, WorkspaceBytes, stream.Handle),
+                (ulong)d.Address, plan.D, &algorithm, _workspace.Address, WorkspaceBytes, stream.Handle),
             "cublasLtMatmul", shape);
     }
 
@@ -68,7 +79,7 @@ sealed unsafe class CublasLt : IDisposable
         foreach (Plan plan in _plans.Values)
         {
             Check(_library.cublasLtMatmulDescDestroy(plan.Description), "cublasLtMatmulDescDestroy");
-            foreach (nint layout in (ReadOnlySpan<nint>)[plan.A, plan.B, plan.C])
+            foreach (nint layout in (ReadOnlySpan<nint>)[plan.A, plan.B, plan.C, plan.D])
             {
                 Check(_library.cublasLtMatrixLayoutDestroy(layout), "cublasLtMatrixLayoutDestroy");
             }
@@ -114,9 +125,11 @@ sealed unsafe class CublasLt : IDisposable
         int first = shape.TransposeB ? 1 : 0, second = shape.TransposeA ? 1 : 0;
         Check(_library.cublasLtMatmulDescSetAttribute(description, CublasLtLibrary.DescriptionTransposeA, &first, sizeof(int)), "transpose of the first operand");
         Check(_library.cublasLtMatmulDescSetAttribute(description, CublasLtLibrary.DescriptionTransposeB, &second, sizeof(int)), "transpose of the second operand");
+        int epilogue = shape.Relu ? CublasLtLibrary.EpilogueRelu : CublasLtLibrary.EpilogueDefault;
+        Check(_library.cublasLtMatmulDescSetAttribute(description, CublasLtLibrary.DescriptionEpilogue, &epilogue, sizeof(int)), "epilogue");
         nint a = Layout(shape.TypeA, shape.RowsA, shape.ColumnsA, shape.StrideA);
         nint b = Layout(shape.TypeB, shape.RowsB, shape.ColumnsB, shape.StrideB);
-        nint c = Layout(shape.TypeC, shape.RowsC, shape.ColumnsC, shape.StrideC);
+        nint c = Layout(shape.TypeD, shape.RowsD, shape.ColumnsD, shape.StrideC), d = Layout(shape.TypeD, shape.RowsD, shape.ColumnsD, shape.StrideD);
         Check(_library.cublasLtMatmulPreferenceCreate(&preference), "cublasLtMatmulPreferenceCreate");
         nuint workspace = WorkspaceBytes;
         Check(_library.cublasLtMatmulPreferenceSetAttribute(preference, CublasLtLibrary.PreferenceWorkspaceBytes, &workspace, (nuint)sizeof(nuint)), "workspace preference");
@@ -128,14 +141,14 @@ sealed unsafe class CublasLt : IDisposable
 
         CublasLtHeuristic* candidates = stackalloc CublasLtHeuristic[CandidatesMost];
         int found;
-        Check(_library.cublasLtMatmulAlgoGetHeuristic(_handle, description, b, a, c, c, preference, CandidatesMost, candidates, &found), "cublasLtMatmulAlgoGetHeuristic", shape);
+        Check(_library.cublasLtMatmulAlgoGetHeuristic(_handle, description, b, a, c, d, preference, CandidatesMost, candidates, &found), "cublasLtMatmulAlgoGetHeuristic", shape);
         Check(_library.cublasLtMatmulPreferenceDestroy(preference), "cublasLtMatmulPreferenceDestroy");
         if (found == 0)
         {
             throw new InvalidOperationException($"{_library.Path} has no algorithm for {shape}");
         }
 
-        Plan plan = new(description, a, b, c, candidates[0].Algorithm);
+        Plan plan = new(description, a, b, c, d, candidates[0].Algorithm);
         if (_choices is null)
         {
             return plan;
@@ -166,8 +179,8 @@ sealed unsafe class CublasLt : IDisposable
                 start.Record(stream);
                 Check(
                     _library.cublasLtMatmul(
-                        _handle, plan.Description, &one, (ulong)b.Address, plan.B, (ulong)a.Address, plan.A, &zero, elsewhere.Address, plan.C,
-                        elsewhere.Address, plan.C, &algorithm, _workspace.Address, WorkspaceBytes, stream.Handle), "cublasLtMatmul");
+                        _handle, plan.Description, &one, (ulong)b.Address, plan.B, (ulong)a.Address, plan.A, &zero, elsewhere.Address, plan.D,
+                        elsewhere.Address, plan.D, &algorithm, _workspace.Address, WorkspaceBytes, stream.Handle), "cublasLtMatmul");
                 end.Record(stream);
                 end.Synchronize();
                 samples[Math.Max(0, i)] = end.MillisecondsSince(start);
@@ -195,15 +208,15 @@ sealed unsafe class CublasLt : IDisposable
         }
     }
 
-    readonly record struct Plan(nint Description, nint A, nint B, nint C, CublasLtAlgorithm Algorithm);
+    readonly record struct Plan(nint Description, nint A, nint B, nint C, nint D, CublasLtAlgorithm Algorithm);
 
     readonly record struct Shape(
         ElementType TypeA, int RowsA, int ColumnsA, int StrideA, bool TransposeA,
         ElementType TypeB, int RowsB, int ColumnsB, int StrideB, bool TransposeB,
-        ElementType TypeC, int RowsC, int ColumnsC, int StrideC)
+        ElementType TypeD, int RowsD, int ColumnsD, int StrideD, int StrideC, bool Relu)
     {
         /// <summary>One word that says all of it.</summary>
         public string Key =>
-            $"{TypeA}[{RowsA},{ColumnsA}:{StrideA}]{(TransposeA ? "T" : "")}*{TypeB}[{RowsB},{ColumnsB}:{StrideB}]{(TransposeB ? "T" : "")}={TypeC}[{RowsC},{ColumnsC}:{StrideC}]";
+            $"{TypeA}[{RowsA},{ColumnsA}:{StrideA}]{(TransposeA ? "T" : "")}*{TypeB}[{RowsB},{ColumnsB}:{StrideB}]{(TransposeB ? "T" : "")}={TypeD}[{RowsD},{ColumnsD}:{StrideD}]{(StrideC == StrideD ? "" : $"+{StrideC}")}{(Relu ? "R" : "")}";
     }
 }

@@ -193,11 +193,11 @@ public class BindingTests(SoftwareCuda cuda)
         using var partial = cuda.Upload<float>(new float[8]);
         using var sum = cuda.Upload<float>(new float[8]);
         CudaKernel kernel = cuda.Kernel("rmsnorm.cu", "rmsnorm_weight_gradient");
-        kernel.Launch(cuda.Stream, 1, 32, 0, partial.Address, sum.Address, 1, 8);
+        kernel.Launch(cuda.Stream, 1, 256, 0, partial.Address, sum.Address, 1, 8);
         long before = GC.GetAllocatedBytesForCurrentThread();
         for (int i = 0; i < 10; i++)
         {
-            kernel.Launch(cuda.Stream, 1, 32, 0, partial.Address, sum.Address, 1, 8);
+            kernel.Launch(cuda.Stream, 1, 256, 0, partial.Address, sum.Address, 1, 8);
         }
 
         Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);

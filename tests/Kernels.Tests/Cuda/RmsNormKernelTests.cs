@@ -63,7 +63,7 @@ public class RmsNormKernelTests(SoftwareCuda cuda)
         using var gradWeight = cuda.Upload<float>([.. Enumerable.Repeat(0.5f, columns)]);
         cuda.Kernel(Source, "rmsnorm_backward").Launch(cuda.Stream, blocks, Threads(columns), 0,
             gradient.Address, input.Address, weight.Address, rstd.Address, gradX.Address, partial.Address, rows, columns, RowsPerBlock, accumulate ? 1 : 0);
-        cuda.Kernel(Source, "rmsnorm_weight_gradient").Launch(cuda.Stream, (columns + 255) / 256, 256, 0,
+        cuda.Kernel(Source, "rmsnorm_weight_gradient").Launch(cuda.Stream, (columns + 31) / 32, 256, 0,
             partial.Address, gradWeight.Address, blocks, columns);
 
         double[] expectedX = new double[rows * columns], expectedWeight = [.. Enumerable.Repeat(0.5, columns)];

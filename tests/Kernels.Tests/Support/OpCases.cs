@@ -79,6 +79,16 @@ static class OpCases
                 (Tensor gateUp, Tensor ds) = (Random(b, 150, 2 * 257), Random(b, 150, 257));
                 return (() => b.Ops.SwiGluBackward(gateUp, ds), [gateUp, ds]);
             },
+            ["CodeEncode"] = b =>
+            {
+                (Tensor x, Tensor weight, Tensor residual, Tensor code) = (Random(b, 70, 320), Random(b, 40, 320), Random(b, 70, 320), b.Unwritten(70, 40));
+                return (() => b.Ops.CodeEncode(x, weight, residual.ColumnRange(0, 40), code), [code]);
+            },
+            ["CodeDecode"] = b =>
+            {
+                (Tensor code, Tensor weight, Tensor output) = (Random(b, 70, 40), Random(b, 320, 40), b.Unwritten(70, 320));
+                return (() => b.Ops.CodeDecode(code, weight, output), [output]);
+            },
             ["SiluForward"] = b => Map(b, (x, _, y) => b.Ops.SiluForward(x, y)),
             ["SiluBackward"] = b => Map(b, b.Ops.SiluBackward),
             ["ReluForward"] = b => Map(b, (x, _, y) => b.Ops.ReluForward(x, y)),

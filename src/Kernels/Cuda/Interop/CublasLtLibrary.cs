@@ -28,6 +28,8 @@ sealed unsafe class CublasLtLibrary
     public const int Compute32F = 68;
     public const int DescriptionTransposeA = 3;
     public const int DescriptionTransposeB = 4;
+    public const int DescriptionEpilogue = 7;
+    public const int EpilogueDefault = 1, EpilogueRelu = 2;
     public const int PreferenceWorkspaceBytes = 1;
     public const int PreferenceAlignmentA = 5;
     public const int PreferenceAlignmentD = 8;

@@ -6,10 +6,9 @@ sealed partial class CudaOps
 {
     CublasLt? _product;
 
+    CublasLt Product => _product ??= new CublasLt(_context, _context.Libraries.IsSoftware ? null : new ProductChoices(CubinCache.DefaultFolder, $"{_context.DeviceName} cublasLt {_context.Libraries.CublasLt.Version}"));
+
     /// <inheritdoc cref="IOps.MatrixProduct"/>
-    public void MatrixProduct(Tensor a, bool transposeA, Tensor b, bool transposeB, Tensor c, float alpha, float beta)
-    {
-        _product ??= new CublasLt(_context, _context.Libraries.IsSoftware ? null : new ProductChoices(CubinCache.DefaultFolder, $"{_context.DeviceName} cublasLt {_context.Libraries.CublasLt.Version}"));
-        _product.Multiply(_stream, a, transposeA, b, transposeB, c, alpha, beta);
-    }
+    public void MatrixProduct(Tensor a, bool transposeA, Tensor b, bool transposeB, Tensor c, float alpha, float beta) =>
+        Product.Multiply(_stream, a, transposeA, b, transposeB, c, alpha, beta);
 }

@@ -91,7 +91,7 @@ static partial class KernelCases
         float[] parts = RandomFloats(1, blocks * columns), before = RandomFloats(2, columns);
         var (partial, dw) = (c.Upload(parts), c.Upload(before));
         CudaKernel kernel = c.Kernel("rmsnorm.cu", "rmsnorm_weight_gradient");
-        c.LaunchWith(() => kernel.Launch(c.Stream, Blocks(columns), 256, 0, partial.Address, dw.Address, blocks, columns));
+        c.LaunchWith(() => kernel.Launch(c.Stream, (columns + 31) / 32, 256, 0, partial.Address, dw.Address, blocks, columns));
         c.Bytes = 4L * (blocks + 2) * columns;
         c.Flops = (double)blocks * columns;
         c.Results = () =>
@@ -101,9 +101,15 @@ static partial class KernelCases
             for (int i = 0; i < columns; i++)
             {
                 float sum = 0;
-                for (int b = 0; b < blocks; b++)
+                for (int first = 0, eighth = (blocks + 7) / 8; first < blocks; first += eighth)
                 {
-                    sum += parts[(b * columns) + i];
+                    float run = 0;
+                    for (int b = first; b < Math.Min(blocks, first + eighth); b++)
+                    {
+                        run += parts[(b * columns) + i];
+                    }
+
+                    sum += run;
                 }
 
                 expected[i] += sum;

@@ -44,7 +44,7 @@ sealed partial class CudaOps
         _rmsNormBackward.Launch(
             _stream, blocks, threads, 0, gradOutput, x, weight, rstd, gradX, partial, x.Rows, x.Columns, rowsPerBlock, accumulate ? 1 : 0);
         _rmsNormWeightGradient ??= Kernel(RmsNormSource, "rmsnorm_weight_gradient");
-        _rmsNormWeightGradient.Launch(_stream, DivideUp(x.Columns, Threads), Threads, 0, partial, gradWeight, blocks, x.Columns);
+        _rmsNormWeightGradient.Launch(_stream, DivideUp(x.Columns, 32), Threads, 0, partial, gradWeight, blocks, x.Columns);
     }
 
     static int CheckNorm(Tensor x, Tensor weight, Tensor output, Tensor rstd)
