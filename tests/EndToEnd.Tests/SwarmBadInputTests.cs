@@ -5,7 +5,9 @@ using System.Net;
 using System.Net.Sockets;
 using Microsoft.Data.Sqlite;
 using OrionNative.EndToEnd.Tests.Support;
+using OrionNative.Engine.Hosting;
 using OrionNative.Engine.Hosting.Swarm;
+using OrionNative.Engine.Run;
 using OrionNative.Net.Identity;
 
 namespace OrionNative.EndToEnd.Tests;
@@ -88,11 +90,14 @@ public sealed class SwarmBadInputTests : IDisposable
     public void Peer_WithTooLittleMemoryForTheCut_IsSentAwayWithTheNumbersAndTheRunWaitsForAnother()
     {
         Process orchestrator = _swarm.Orchestrate($"{Settings} --stages 2 --out far");
-        // the lightest block needs 4.02 MB, with either end of the model 4.67
-        Process small = _swarm.Join("small", "--speed 1 --memory 4300kB");
+        // enough for a block in the middle, not for one with an end of the model: a cut in two has no stage without an end
+        RunConfig config = new() { Data = [Path.Combine(_folder.Path, "text.txt")], Sequence = 32, MicrobatchSize = 2, Microbatches = 4, Boundary = BoundaryKind.None, Stages = 2 };
+        ModelCosts costs = RunSegments.Costs(ResolvedRun.From(config).Model, config);
+        long offered = costs.SharedBytes + ((costs.BlockBytes[1] + Math.Min(costs.BlockBytes[0], costs.BlockBytes[^1])) / 2);
+        Process small = _swarm.Join("small", $"--speed 1 --memory {offered / 1000}kB");
         Process large = _swarm.Join("large", "--speed 1");
         Assert.Equal(1, _swarm.StatusOf(small));
-        Assert.Matches("small: .*no cut of 4 blocks \\([0-9.]+ MB with the ends\\) fits 2 stages .*this peer offers 4.30 MB", _swarm.Log);
+        Assert.Matches("small: .*no cut of 4 blocks \\([0-9.]+ MB with the ends\\) fits 2 stages .*this peer offers [0-9.]+ MB", _swarm.Log);
         Process another = _swarm.Join("another", "--speed 1");
         Assert.True(_swarm.StatusOf(orchestrator) == 0, _swarm.Log);
         Assert.Equal(0, _swarm.StatusOf(large, 20));

@@ -103,9 +103,9 @@ sealed partial class Orchestrator
     // Before the model is cut: no cut has a stage below the lightest block.
     bool HoldsTheSmallest(PeerProfile profile, out string text)
     {
-        long least = _settings.Model.BlockBytes.Min();
+        long least = _settings.Model.SharedBytes + _settings.Model.BlockBytes.Min();
         text = profile.MemoryBytes >= least ? ""
-            : $"the smallest stage of this model needs {ModelCosts.Size(least)} for weights, gradients and optimizer state, this peer offers {ModelCosts.Size(profile.MemoryBytes)}";
+            : $"the smallest stage of this model needs {ModelCosts.Size(least)} for weights, gradients, optimizer state, activations of the microbatches in flight and buffers, this peer offers {ModelCosts.Size(profile.MemoryBytes)}";
         return text.Length == 0;
     }
 

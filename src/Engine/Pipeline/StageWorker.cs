@@ -41,7 +41,7 @@ sealed unsafe class StageWorker : IDisposable
         _payload = CodePayload.Of(model, run);
         _parameters = new ParameterSet(model, range, device, gradients: true);
         _optimizer = new Optimizer(_parameters, run);
-        _stage = new StageModel(_parameters, new StageOptions(run.MicrobatchSize, run.Sequence, slots, run.Recompute, Offload: run.OffloadsActivations));
+        _stage = new StageModel(_parameters, OptionsOf(run, slots));
         _schedule = LearningRateSchedule.Of(run);
         _inputs = new int[_payload.Rows];
         _targets = new int[_payload.Rows];
@@ -54,6 +54,17 @@ sealed unsafe class StageWorker : IDisposable
         _hostLossSums = (double*)_transfers.AllocateHost(sizeof(double) * LossesKept, "losses");
         _hash = device.Allocate(sizeof(ulong), "the hash of the weights");
     }
+
+    /// <summary>What such a worker will occupy, known before one is built: with a second gradient, the reduced one.</summary>
+    public static MemoryPlan Plan(ModelConfig model, StageRange range, RunConfig run, IDevice device, int slots)
+    {
+        MemoryPlan plan = MemoryPlan.Of(model, range, OptionsOf(run, slots), device);
+        (long state, long host) = Optimizer.Measure(model, range, run, device);
+        return plan with { Gradients = 2 * plan.Gradients, OptimizerState = state, Scratch = plan.Scratch + device.WorkspaceBytes, Host = plan.Host + host };
+    }
+
+    static StageOptions OptionsOf(RunConfig run, int slots) =>
+        new(run.MicrobatchSize, run.Sequence, slots, run.Recompute, Offload: run.OffloadsActivations);
 
     /// <summary>The model that this is a stage of.</summary>
     public ModelConfig Model { get; }

@@ -9,6 +9,9 @@ sealed record ModelCosts(double[] BlockCosts, long[] BlockBytes, double Embeddin
 {
     public int BlockCount => BlockCosts.Length;
 
+    /// <summary>Bytes of every stage, whatever it holds: scratch and buffers.</summary>
+    public long SharedBytes { get; init; }
+
     public static ModelCosts Even(int blockCount, double endCost = 0) => new(
         [.. Enumerable.Repeat(1.0, blockCount)], new long[blockCount], endCost, 0, endCost, 0);
 
@@ -26,7 +29,7 @@ sealed record ModelCosts(double[] BlockCosts, long[] BlockBytes, double Embeddin
     /// <summary>Bytes that a holder of the slice needs.</summary>
     public long Bytes(StageSlice slice)
     {
-        long bytes = (slice.FirstBlock == 0 ? EmbeddingBytes : 0) + (slice.FirstBlock + slice.BlockCount == BlockCount ? HeadBytes : 0);
+        long bytes = SharedBytes + (slice.FirstBlock == 0 ? EmbeddingBytes : 0) + (slice.FirstBlock + slice.BlockCount == BlockCount ? HeadBytes : 0);
         for (int block = 0; block < slice.BlockCount; block++)
             bytes += BlockBytes[slice.FirstBlock + block];
         return bytes;
@@ -63,7 +66,7 @@ static class StageCut
         }
         if (double.IsPositiveInfinity(worst[stageCount, blockCount]))
         {
-            long needed = 0, offered = 0;
+            long needed = stageCount * model.SharedBytes, offered = 0;
             for (int i = 0; i < blockCount; i++)
                 needed += model.BlockBytes[i];
             foreach (StageCapacity stage in stages)

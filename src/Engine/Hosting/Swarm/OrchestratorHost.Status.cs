@@ -134,7 +134,7 @@ sealed partial class OrchestratorHost : IRunControl
                 ["hasEmbedding"] = range.HasEmbedding,
                 ["hasHead"] = range.HasHead,
                 ["contributed"] = covered[stage],
-                ["bytesNeeded"] = RunSegments.Costs(_run.Model).Bytes(slice),
+                ["bytesNeeded"] = _costs.Bytes(slice),
             };
         }
     }

@@ -24,6 +24,7 @@ sealed partial class OrchestratorHost : IDisposable
     static readonly TimeSpan _tickEvery = TimeSpan.FromMilliseconds(200);
 
     readonly ResolvedRun _run;
+    readonly ModelCosts _costs;
     readonly RunDirectory _directory;
     readonly CheckpointStore _checkpoints;
     readonly IRunStore _store;
@@ -50,6 +51,7 @@ sealed partial class OrchestratorHost : IDisposable
     public OrchestratorHost(ResolvedRun run, RunDirectory directory, IRunStore store, NodeIdentity identity, IPEndPoint listen, int startStep, Action<string> log)
     {
         (_run, _directory, _identity) = (run, directory, identity);
+        _costs = RunSegments.Costs(run.Model, run.Config);
         _checkpoints = new CheckpointStore(directory.Path, run.Config.Keep);
         _store = store;
         _inbox = new CheckpointInbox(_checkpoints);
@@ -97,7 +99,7 @@ sealed partial class OrchestratorHost : IDisposable
         ReplicaCount = _run.Config.Replicas,
         MicrobatchCount = _run.Config.Microbatches,
         StepCount = _run.Config.Steps,
-        Model = RunSegments.Costs(_run.Model),
+        Model = _costs,
         ClipNorm = _run.Config.Clip,
         CheckpointEvery = _run.Config.CheckpointEvery,
         GrantWindow = new ScheduleSettings { StageCount = _run.Config.Stages, MicrobatchCount = _run.Config.Microbatches, CodeBytes = 1 }.SlotCount(0),

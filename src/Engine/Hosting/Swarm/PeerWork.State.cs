@@ -1,5 +1,6 @@
 // The state of a stage: loaded from the seed, a checkpoint or a living replica; reduced over the replicas; applied.
 using System.Collections.Concurrent;
+using System.Globalization;
 using System.Text;
 using OrionNative.Engine.Control;
 using OrionNative.Engine.Model;
@@ -34,9 +35,14 @@ sealed partial class PeerWork
         _admittedEpoch = self.AdmittedEpoch;
         StageRange range = RunSegments.Range(_run.Model, placement.Slices[self.Stage]);
         _log($"holds stage {self.Stage} ({range}) on {_device.Name}; takes the state of step {step} from {(source.IsNone ? step == 0 ? "the seed" : "the checkpoint" : source.Short)}");
-        int slots = Schedule.SlotCount(self.Stage) + 1;
+        int slots = RunSegments.WorkerSlots(Schedule, self.Stage);
         OnCompute(() =>
         {
+            if (TooLittleMemory(range, slots) is { } shortage)
+            {
+                return () => Loaded(step, shortage);
+            }
+
             if (_stage?.Range != range)
             {
                 _stage?.Dispose();
@@ -58,6 +64,15 @@ sealed partial class PeerWork
             _stage.Initialize(_run.Config.Seed);
             return () => Loaded(step, "");
         });
+    }
+
+    // Said before anything is allocated, with this device's own plan; on a device apart the payloads' slots lie in host memory.
+    string? TooLittleMemory(StageRange range, int slots)
+    {
+        MemoryPlan plan = StageWorker.Plan(_run.Model, range, _run.Config, _device, slots);
+        long buffers = _device.Transfers.IsApart ? 0 : (long)_pool.Bytes + plan.Host;
+        return plan.Total + buffers <= MemoryBytes ? null : string.Create(CultureInfo.InvariantCulture,
+            $"stage {_stageIndex} ({range}) needs {ModelCosts.Size(plan.Total + buffers)} on {_device.Name} ({plan}; slots of payloads {buffers / 1e6:F1} MB), this peer offers {ModelCosts.Size(MemoryBytes)}");
     }
 
     async Task FetchState(PeerId source, int step)

@@ -47,10 +47,9 @@ sealed partial class PeerWork : IDisposable
         (_run, _self, _loop, _links, _step, _effects, _now, _log) = (run, self, loop, links, step, effects, now, options.Log);
         _rehearseSeconds = options.RehearseSeconds;
         Payload = CodePayload.Of(run.Model, run.Config);
-        Schedule = new ScheduleSettings { StageCount = run.Config.Stages, MicrobatchCount = run.Config.Microbatches, CodeBytes = Payload.ForwardBytes };
+        Schedule = RunSegments.ScheduleOf(run.Model, run.Config);
         _device = Devices.Open(options.Device, options.Threads);
-        int codeSlots = (LinksMax * GrantsPerLane) + (8 * run.Config.Microbatches);
-        _pool = new PinnedPool(new SlotClass((nuint)Payload.ForwardBytes, codeSlots), new SlotClass(BulkTransfer.PieceBytes, LinksMax * BulkGrants));
+        _pool = new PinnedPool(PoolOf(Payload, run.Config));
         _stateDirectory = options.StateDirectory;
         unsafe
         {
@@ -64,6 +63,15 @@ sealed partial class PeerWork : IDisposable
         _thread = new Thread(Compute) { IsBackground = true, Name = "orion compute" };
         _thread.Start();
     }
+
+    static SlotClass[] PoolOf(in CodePayload payload, RunConfig run) =>
+    [
+        new SlotClass((nuint)payload.ForwardBytes, (LinksMax * GrantsPerLane) + (8 * run.Microbatches)),
+        new SlotClass(BulkTransfer.PieceBytes, LinksMax * BulkGrants),
+    ];
+
+    /// <summary>Bytes of the slots that payloads and pieces arrive in and leave from.</summary>
+    public static long PoolBytes(ModelConfig model, RunConfig run) => (long)PinnedPool.BytesFor(PoolOf(CodePayload.Of(model, run), run));
 
     public CodePayload Payload { get; }
 

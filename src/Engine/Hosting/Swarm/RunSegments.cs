@@ -1,13 +1,19 @@
 // What a placement may move: a model with codes can be cut at its boundaries only, so the pieces between them are the units
 // that the orchestrator places; a model without codes can be cut before any block.
+//   bytes(stage) = shared + sum over its segments of (state + slots * activations)
+// The plan of a stage's worker, laid out over no memory, gives each term; shared is scratch, packed panels and the slots of
+// payloads. In-flight microbatches are those of the first stage, which has most; elements are counted as the CPU's four bytes,
+// so a card needs less than is asked of it here, and looks again with its own plan before it allocates.
 using OrionNative.Engine.Model;
+using OrionNative.Engine.Pipeline;
+using OrionNative.Engine.Pipeline.Schedule;
 using OrionNative.Engine.Run;
+using OrionNative.Kernels;
 
 namespace OrionNative.Engine.Hosting.Swarm;
 
 static class RunSegments
 {
-    const long BytesPerParameter = 20;   // weight, two gradients, two moments: 4 bytes each
     const long SavedBytesPerParameter = 12;   // weight, two moments
 
     /// <summary>First blocks of the segments, and past them the number of blocks.</summary>
@@ -24,21 +30,33 @@ static class RunSegments
     /// <summary>Bytes of a checkpoint's values at most.</summary>
     public static long StateBytes(ModelConfig model) => SavedBytesPerParameter * model.Parameters;
 
-    /// <summary>Cost in matrix FLOP a token and bytes of every segment, and of the ends.</summary>
-    public static ModelCosts Costs(ModelConfig model)
+    /// <summary>Cost in matrix FLOP a token and bytes of every segment; the first and the last hold the ends.</summary>
+    public static ModelCosts Costs(ModelConfig model, RunConfig run)
     {
+        using IDevice device = Devices.Open("cpu", 1);
+        int slots = WorkerSlots(ScheduleOf(model, run), stage: 0);
         int[] edges = Edges(model);
         int count = edges.Length - 1;
         double[] costs = new double[count];
         long[] bytes = new long[count];
+        long scratch = 0;
         for (int i = 0; i < count; i++)
         {
             int blocks = edges[i + 1] - edges[i];
             costs[i] = blocks * (double)model.BlockParameters;
-            bytes[i] = BytesPerParameter * ((blocks * model.BlockParameters) + (model.HasCodes ? model.BoundaryParameters : 0));
+            MemoryPlan plan = StageWorker.Plan(model, new StageRange(edges[i], edges[i + 1], model.Layers), run, device, slots);
+            bytes[i] = plan.Total - plan.Scratch;
+            scratch = Math.Max(scratch, plan.Scratch);
         }
 
         long table = (long)model.Vocabulary * model.Width;
-        return new ModelCosts(costs, bytes, 0, BytesPerParameter * table, table, BytesPerParameter * table);
+        return new ModelCosts(costs, bytes, 0, 0, table, 0) { SharedBytes = scratch + PeerWork.PoolBytes(model, run) };
     }
+
+    /// <summary>The limits of a peer's schedule in this run.</summary>
+    public static ScheduleSettings ScheduleOf(ModelConfig model, RunConfig run) =>
+        new() { StageCount = run.Stages, MicrobatchCount = run.Microbatches, CodeBytes = CodePayload.Of(model, run).ForwardBytes };
+
+    /// <summary>Microbatches whose activations a stage's worker keeps: those in flight and the one that is replayed.</summary>
+    public static int WorkerSlots(ScheduleSettings schedule, int stage) => schedule.SlotCount(stage) + 1;
 }

@@ -1,0 +1,55 @@
+// What a peer must offer for a stage, known before it starts: weights, both gradients, optimizer state, the activations of every
+// microbatch in flight, scratch, packed panels and the slots of payloads.
+using OrionNative.Engine.Hosting;
+using OrionNative.Engine.Hosting.Swarm;
+using OrionNative.Engine.Model;
+using OrionNative.Engine.Pipeline;
+using OrionNative.Engine.Run;
+using OrionNative.Kernels;
+
+namespace OrionNative.Engine.Tests.Swarm;
+
+public class StageNeedTests
+{
+    static readonly RunConfig _run = new() { Stages = 2, MicrobatchSize = 4, Sequence = 128, Microbatches = 32, Boundary = BoundaryKind.None };
+    static readonly ModelConfig _model = ModelPresets.Get("30m") with { Vocabulary = 2048 };
+
+    static long Needed(RunConfig run, StageSlice slice) => RunSegments.Costs(_model, run).Bytes(slice);
+
+    [Fact]
+    public void Need_OfEveryCut_CoversTheWorkersOwnPlanAndItsSlots()
+    {
+        using IDevice device = Devices.Open("cpu", 1);
+        ModelCosts costs = RunSegments.Costs(_model, _run);
+        for (int cut = 1; cut < _model.Layers; cut++)
+        {
+            StageSlice[] slices = [new(0, cut), new(cut, _model.Layers - cut)];
+            for (int stage = 0; stage < slices.Length; stage++)
+            {
+                StageRange range = RunSegments.Range(_model, slices[stage]);
+                int slots = RunSegments.WorkerSlots(RunSegments.ScheduleOf(_model, _run), stage);
+                long exact = StageWorker.Plan(_model, range, _run, device, slots).Total + PeerWork.PoolBytes(_model, _run);
+                Assert.InRange(costs.Bytes(slices[stage]), exact, exact + (exact / 4));   // one slot in nine more, and inner boundaries twice
+            }
+        }
+    }
+
+    [Fact]
+    public void Need_WithLargerMicrobatches_GrowsByTheirActivations()
+    {
+        StageSlice half = new(0, _model.Layers / 2);
+        using IDevice device = Devices.Open("cpu", 1);
+        RunConfig larger = _run with { MicrobatchSize = 8 };
+        int slots = RunSegments.WorkerSlots(RunSegments.ScheduleOf(_model, _run), 0);
+        long grown = slots * (StageWorker.Plan(_model, RunSegments.Range(_model, half), larger, device, 1).Slot - StageWorker.Plan(_model, RunSegments.Range(_model, half), _run, device, 1).Slot);
+        Assert.True(Needed(larger, half) - Needed(_run, half) >= grown, $"{Needed(_run, half)} and {Needed(larger, half)}: {grown} bytes of activations are not counted");
+        Assert.True(Needed(_run with { Recompute = RecomputeKind.Block }, half) < Needed(_run, half));
+    }
+
+    [Fact]
+    public void Need_ParametersAlone_AreNotEnough()
+    {
+        long parameters = 20 * _model.Parameters;
+        Assert.True(Needed(_run, new StageSlice(0, _model.Layers)) > parameters + PeerWork.PoolBytes(_model, _run));
+    }
+}
