@@ -34,6 +34,16 @@ static class OpCases
                 nint scratch = b.Scratch(b.Ops.MuonBytes(61, 90)), settings = b.Settings(new MuonStep(0.01f, 0.9f, 0.1f, 1));
                 return (() => b.Ops.Muon(weight, default, gradient, momentum, settings, scratch), [weight, momentum]);
             },
+            ["SetMuon"] = b =>
+            {
+                nint settings = b.Scratch(MuonStep.SettingsBytes);
+                return (() => b.Ops.SetMuon(new(0.01f, 0.9f, 0.1f, 1), settings), [new Tensor(settings, ElementType.Float32, 1, 4)]);
+            },
+            ["SetAdamW"] = b =>
+            {
+                nint settings = b.Scratch(AdamWStep.SettingsBytes);
+                return (() => b.Ops.SetAdamW(new(3, 0.01f, 0.9f, 0.99f, 1e-8f, 0.1f, 1), settings), [new Tensor(settings, ElementType.Float32, 1, 7)]);
+            },
             ["AdamW"] = b =>
             {
                 (Tensor w, Tensor g, Tensor m, Tensor v) = (RandomSingle(b, 3, 20001), RandomSingle(b, 3, 20001), RandomSingle(b, 3, 20001), b.Single(new double[60003], 3, 20001));
