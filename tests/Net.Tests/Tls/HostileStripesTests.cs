@@ -82,6 +82,15 @@ public sealed class HostileStripesTests : IDisposable
     }
 
     [Fact]
+    public void MoreFramesThanAnHonestPeerCanHaveSent_BeforeTheLoopHandledAny_AreRefused()
+    {
+        var connection = new TlsConnection(_endpoint, 1, isDialler: false, new IPEndPoint(IPAddress.Loopback, 1), _attacker.Id);
+        var alive = new TlsFrame(TlsFrameType.Alive, 0, 0, 0, 0);
+        for (int i = 0; i < 4 * TlsConnection.ChunksMax; i++) connection.Expect(alive);
+        Assert.Throws<InvalidDataException>(() => connection.Expect(alive));
+    }
+
+    [Fact]
     public async Task PrefaceIsGarbage_StripeIsClosed()
     {
         using SslStream stream = await HandshakeAsync();
