@@ -1,4 +1,6 @@
 // swiglu.cu, rotary.cu, adamw.cu and reduction.cu against plain loops in double.
+using OrionNative.Kernels.Numerics;
+
 namespace OrionNative.Kernels.Tests.Cuda;
 
 [Collection("softcuda")]
@@ -98,8 +100,8 @@ public class ElementKernelTests(SoftwareCuda cuda)
         float[] master = [.. Enumerable.Range(0, count).Select(_ => (float)((2 * random.NextDouble()) - 1))];
         float[] gradient = [.. master.Select(_ => (float)((2 * random.NextDouble()) - 1))];
         double[] expected = Bf16.Widen(master), m = new double[count], v = new double[count];
-        using var weight = cuda.Upload<ushort>([.. master.Select(w => (ushort)(BitConverter.SingleToUInt32Bits(w) >> 16))]);
-        using var low = cuda.Upload<ushort>([.. master.Select(w => (ushort)BitConverter.SingleToUInt32Bits(w))]);
+        using var weight = cuda.Upload<ushort>([.. master.Select(w => BFloat16.Split(w).High)]);
+        using var low = cuda.Upload<ushort>([.. master.Select(w => BFloat16.Split(w).Low)]);
         using var g = cuda.Upload<float>(gradient);
         using var dm = cuda.Upload<float>(new float[count]);
         using var dv = cuda.Upload<float>(new float[count]);
@@ -121,7 +123,7 @@ public class ElementKernelTests(SoftwareCuda cuda)
         }
 
         ushort[] high = cuda.Download(weight), words = cuda.Download(low);
-        double[] actual = [.. high.Select((h, i) => (double)BitConverter.UInt32BitsToSingle(((uint)h << 16) | words[i]))];
+        double[] actual = [.. high.Select((h, i) => (double)BFloat16.Join(h, words[i]))];
         // Per step: the decayed weight rounds twice, the update of at most about lr a dozen times.
         Bf16.Close(expected, actual, Steps * 2 * Bf16.Single, Steps * 0.01 * 32 * Bf16.Single, "master");
     }

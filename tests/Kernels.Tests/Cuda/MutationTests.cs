@@ -212,7 +212,7 @@ public sealed class MutationTests : PlantedFaults
     }
 
     [Theory]
-    [InlineData("j < here ? (u32)high", "j <= here ? (u32)high", "past the end of allocation")]
+    [InlineData("j < here ? join_master", "j <= here ? join_master", "past the end of allocation")]
     [InlineData("if (here == 8 && aligned_16(high + at) && aligned_16(low + at))", "if (here == 8)", "not a multiple of 16")]
     public void HashWeights_Mutated_IsCaught(string before, string after, string expected)
     {
