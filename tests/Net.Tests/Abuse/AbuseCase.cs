@@ -30,11 +30,11 @@ public abstract class AbuseCase(AbusedServer server) : IDisposable
         using var honest = new HonestPeer(server, kind);
         await honest.MoreAsync(5).WaitAsync(Soon);
         (long bytes, long from, long accepted) = (server.ResidentBytes, server.LogBytes, honest.Accepted);
+        Task goesOn = honest.MoreAsync(20);
         await abuse();
         string line = await LineAsync(from, expected);
         Assert.True(line.Contains(offender), $"the line does not name the offender {offender}: {line}");
-        Assert.True(honest.Accepted > accepted, "the honest peer stood still meanwhile");
-        await honest.MoreAsync(20).WaitAsync(Soon);
+        await goesOn.WaitAsync(Soon);
         Assert.True(server.IsAlive);
         long growth = server.ResidentBytes - bytes;
         Assert.True(growth < GrowthBytesMax, $"resident memory grew by {growth >> 20} MiB");
