@@ -31,6 +31,7 @@ part() {
     watcher=$!
     set +m
     wait "$runner" 2>/dev/null || status=$?
+    kill -KILL -- "-$runner" 2>/dev/null || true   # whatever it left behind would hold the card
     kill -KILL -- "-$watcher" 2>/dev/null || true
     wait "$watcher" 2>/dev/null || true
     if [ "$status" = 0 ]; then
@@ -70,13 +71,13 @@ metric() { grep -o "\"$2\":[-0-9.eE+]*" "$1" | cut -d : -f 2; }
 
 train() { # DEVICE STEPS NAME [FLAGS...]
     local on=$1 steps=$2 name=$3; shift 3
-    "$engine" train --data "$here/data/text.txt" --device "$on" --steps "$steps" --seed 1 --checkpoint-every 0 --out "$out/$name" "$@"
+    ${in_place-} "$engine" train --data "$here/data/text.txt" --device "$on" --steps "$steps" --seed 1 --checkpoint-every 0 --out "$out/$name" "$@"
 }
 
 # A run that ends when its steps are timed: nobody wants the checkpoint of such a model, which may have gigabytes.
 timed() { # NAME [FLAGS...]
     local name=$1 lines=0 trainer; shift
-    train "$device" 100000 "$name" --warmup 2 --schedule constant "$@" &
+    (in_place=exec; train "$device" 100000 "$name" --warmup 2 --schedule constant "$@") &   # so that the kill below meets the engine
     trainer=$!
     while [ "$lines" -lt "$timed_steps" ] && kill -0 "$trainer" 2>/dev/null; do
         sleep 0.2

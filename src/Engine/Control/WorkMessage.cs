@@ -6,6 +6,8 @@
 //   Adrift              "I hold this microbatch and its sender is gone": whoever replaces the sender finds me
 //   Cancel              "no longer needed from you"
 //   Status              load and speed; also the sign of life
+using OrionNative.Engine.Run;
+
 namespace OrionNative.Engine.Control;
 
 enum WorkKind : byte { Forward, Gradient, Answer, Handed, Reattach, Adrift, Cancel, Status }
@@ -43,17 +45,6 @@ enum RefusalReason : byte
 readonly record struct WorkId(int Epoch, int Step, int Microbatch, int Stage, int Attempt)
 {
     public override string ToString() => $"e{Epoch} s{Step} m{Microbatch} stage{Stage} a{Attempt}";
-}
-
-/// <summary>What a peer says of itself.</summary>
-/// <param name="Queued">Microbatches that wait for the compute or are in it.</param>
-/// <param name="FreeSlots">Microbatches that it would accept now.</param>
-/// <param name="Accepted">Microbatches of its step that it has accepted, the finished ones included.</param>
-/// <param name="ServiceNanoseconds">Compute of one microbatch, forward and backward; 0: not measured.</param>
-/// <param name="OwedNanoseconds">Compute that it owes for what it has accepted, that which waits for a gradient included.</param>
-readonly record struct PeerLoad(int Queued, int FreeSlots, int Accepted, long ServiceNanoseconds, long OwedNanoseconds)
-{
-    public override string ToString() => $"queued {Queued} free {FreeSlots} accepted {Accepted} service {ServiceNanoseconds / 1000000} ms owed {OwedNanoseconds / 1000000} ms";
 }
 
 readonly record struct WorkMessage(WorkKind Kind, WorkId Work)

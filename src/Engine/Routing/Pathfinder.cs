@@ -10,7 +10,6 @@
 // full ones included: better to wait than to feed a straggler at a step's end. A straggler (s_j > StragglerFactor * min s) has room
 // for few; the stage's senders take turns at it, lest all of them give it "its one". Where the rest of the step is not known the
 // rule is T_j > WorthWaiting * min(T). The floor keeps estimates fresh. No allocation after SetCandidates.
-using OrionNative.Engine.Control;
 using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Routing;

@@ -3,7 +3,6 @@
 //   Uniform      p_j = 1/n over the active
 //   FreeCache    w_j = ln(free cache) + 1/(1 + queue) over the active with free cache, else uniform    (IOTA, live code)
 //   Pathfinder   Routing/Pathfinder.cs
-using OrionNative.Engine.Control;
 using OrionNative.Engine.Routing;
 using OrionNative.Engine.Run;
 

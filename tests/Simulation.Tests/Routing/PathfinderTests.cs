@@ -1,5 +1,4 @@
 // The choice itself: probabilities follow the formula in the header.
-using OrionNative.Engine.Control;
 using OrionNative.Engine.Routing;
 using OrionNative.Engine.Run;
 
