@@ -90,7 +90,7 @@ sealed unsafe partial class QuicConnection
         if (!_isOpen || _endpoint.Options.CongestionControl != CongestionControl.Bbr) return true;
         ngtcp2_conn_info info;
         ngtcp2_conn_get_conn_info_versioned(Native, 1, &info);
-        _share.Note(now, info.latest_rtt, info.bytes_in_flight, info.cwnd);
+        _share.Note(now, info.latest_rtt, info.bytes_in_flight, info.cwnd, (ulong)(_sentBytes - (LostPackets() * _sentBytes / Math.Max(1, _sentPackets))));
         return info.bytes_in_flight < _share.CeilingBytes;
     }
 
@@ -139,8 +139,13 @@ sealed unsafe partial class QuicConnection
         Volatile.Write(ref _publishedRttMin, measured ? (long)info.min_rtt : 0);
         Volatile.Write(ref _publishedWindow, (long)Math.Min(info.cwnd, _share.CeilingBytes));
         Volatile.Write(ref _publishedInFlight, (long)info.bytes_in_flight);
+        Volatile.Write(ref _publishedLost, LostPackets());
+    }
+
+    long LostPackets()
+    {
         nuint lost = 0;
         for (int lane = 0; lane < LaneCount && _firstSendStream >= 0; lane++) lost += ngtcp2_conn_get_stream_loss_count(Native, _firstSendStream + 4 * lane);
-        Volatile.Write(ref _publishedLost, (long)lost);
+        return (long)lost;
     }
 }
