@@ -8,7 +8,9 @@ using OrionNative.EndToEnd.Tests.Support;
 using OrionNative.Engine.Hosting;
 using OrionNative.Engine.Hosting.Swarm;
 using OrionNative.Engine.Run;
+using OrionNative.Net.Framing;
 using OrionNative.Net.Identity;
+using OrionNative.Net.Quic;
 
 namespace OrionNative.EndToEnd.Tests;
 
@@ -84,6 +86,40 @@ public sealed class SwarmBadInputTests : IDisposable
         _swarm.Orchestrate($"{Settings} --stages 2 --token-hours 0.0003 --out expired");
         Thread.Sleep(2200);
         Says(Join(""), 1, "the token expired", "ask the run's operator for a new join string");
+    }
+
+    [Fact]
+    public async Task Stranger_WhoConnectsAndNeverJoins_IsCutOffAfterAMinute()
+    {
+        Assert.SkipUnless(Environment.GetEnvironmentVariable("ORION_LONG") == "1", "waits for a minute; fix: ORION_LONG=1");
+        _swarm.Orchestrate($"{Settings} --stages 2 --out far");
+        Assert.True(JoinString.TryParse(_swarm.JoinUrl, out JoinString? join, out _));
+        using NodeIdentity key = NodeIdentity.LoadOrCreate(Path.Combine(_folder.Path, "stranger"));
+        using QuicEndpoint endpoint = Endpoints.Open(key, new QuicOptions { Listen = new IPEndPoint(IPAddress.Loopback, 0), KeepAlive = TimeSpan.FromSeconds(2) });
+        Stranger stranger = new();
+        LinkOptions options = new() { Run = PeerIds.RunOf(join.NodeId), Window = new DuplicateWindow() };
+        endpoint.Dial(Endpoints.Resolve(join.Host, join.Port), join.NodeId, new PeerLink(options, stranger));
+        CloseReason reason = await stranger.End.Task.WaitAsync(TimeSpan.FromSeconds(75), TestContext.Current.CancellationToken);
+        Assert.Contains("has not joined within 60 s", reason.Text);
+    }
+
+    sealed class Stranger : ILinkHandler
+    {
+        public TaskCompletionSource<CloseReason> End { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public void Opened(PeerLink link)
+        {
+        }
+
+        public Answer Admit(PeerLink link, in MessageHeader header) => Answer.Refused(Refusal.Unexpected);
+
+        public Answer Deliver(PeerLink link, in MessageHeader header, Slot slot, ulong id) => Answer.Refused(Refusal.Unexpected);
+
+        public void Requested(PeerLink link, ulong id, ReadOnlySpan<byte> body)
+        {
+        }
+
+        public void Closed(PeerLink link, CloseReason reason) => End.TrySetResult(reason);
     }
 
     [Fact]

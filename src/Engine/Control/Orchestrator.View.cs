@@ -23,6 +23,9 @@ sealed partial class Orchestrator
         .. _waiting.Values.Select(profile => new MemberView(profile, -1, MemberState.Joining, 0, true, false, 0, 0)),
     ];
 
+    /// <summary>True for a peer that has shown a token that was good, now or in an earlier life of this orchestrator.</summary>
+    public bool HasAdmitted(PeerId peer) => _known.ContainsKey(peer);
+
     /// <summary>Microbatches of the uncommitted step that each stage has in its sums.</summary>
     public int[] Covered() => [.. Enumerable.Range(0, _settings.StageCount).Select(_table.CoveredAt)];
 }

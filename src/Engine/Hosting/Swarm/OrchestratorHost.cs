@@ -22,6 +22,7 @@ sealed record CommittedStep(int Step, double Loss, double GradientNorm, double S
 sealed partial class OrchestratorHost : IDisposable
 {
     static readonly TimeSpan _tickEvery = TimeSpan.FromMilliseconds(200);
+    static readonly TimeSpan _joinWithin = TimeSpan.FromSeconds(60);
 
     readonly ResolvedRun _run;
     readonly ModelCosts _costs;
@@ -33,6 +34,7 @@ sealed partial class OrchestratorHost : IDisposable
     readonly NodeIdentity _identity;
     readonly BlockingCollection<Action> _events = new(new ConcurrentQueue<Action>());
     readonly Dictionary<PeerId, PeerLink> _links = [];
+    readonly Queue<(long OpenedAt, PeerId Peer, PeerLink Link)> _newcomers = new();
     readonly Dictionary<PeerId, string> _addresses = [];
     readonly ConcurrentDictionary<PeerId, PeerFigures> _figures = new();
     readonly LinkOptions _linkOptions;
@@ -161,6 +163,7 @@ sealed partial class OrchestratorHost : IDisposable
             {
                 ticked = TimeProvider.System.GetTimestamp();
                 Step(new OrchestratorEvent.Tick());
+                CloseStrangers();
             }
 
             TellStatus();
@@ -191,6 +194,19 @@ sealed partial class OrchestratorHost : IDisposable
                     break;
                 default:
                     throw new InvalidOperationException(effect.GetType().Name);
+            }
+        }
+    }
+
+    // Anybody may make a key and connect; without a token that does not last, or keys alone would use up the connections.
+    void CloseStrangers()
+    {
+        while (_newcomers.TryPeek(out (long OpenedAt, PeerId Peer, PeerLink Link) first) && TimeProvider.System.GetElapsedTime(first.OpenedAt) > _joinWithin)
+        {
+            _newcomers.Dequeue();
+            if (!_core.HasAdmitted(first.Peer))
+            {
+                first.Link.Close($"{first.Peer.Short} has not joined within {_joinWithin.TotalSeconds} s");
             }
         }
     }
@@ -326,7 +342,11 @@ sealed partial class OrchestratorHost : IDisposable
         public void Opened(PeerLink link)
         {
             _peer = link.Connection!.RemoteNodeId.ToPeerId();
-            host._events.Add(() => host._links[_peer] = link);
+            host._events.Add(() =>
+            {
+                host._links[_peer] = link;
+                host._newcomers.Enqueue((TimeProvider.System.GetTimestamp(), _peer, link));
+            });
         }
 
         bool _isGranted;
