@@ -41,11 +41,17 @@ struct QueueShare
     /// <summary>A queue is seen when the last round trip is longer than this many base round trips.</summary>
     public const double QueueSeen = 1.25;
 
+    /// <summary>So many round trips with a window of at most <see cref="VainBytes"/>, and a queue that is still there is not one
+    /// that giving way could shorten: the path has become longer, and what it takes now is the base.</summary>
+    public const int VainRounds = 8;
+
+    public const double VainBytes = 3 * LeastBytes;
+
     const double Eagerness = 0.8, CutMost = 0.3;
     const ulong BaseLifeNanoseconds = 15_000_000_000, StandNanoseconds = 200_000_000;
 
     double _ceiling, _peak, _rate, _nextRate;
-    int _rounds;
+    int _rounds, _vainRounds;
     ulong _deliveredBefore, _flightBefore, _roundBegan;
     ulong _roundEnds, _most, _roundLeast;
     ulong _standEnds, _least, _leastBefore, _leastTwoBefore;
@@ -91,11 +97,14 @@ struct QueueShare
     {
         double window = Math.Max(LeastBytes, Math.Min(CeilingBytes, _most)), round = Math.Max(_base, BaseLeastNanoseconds);
         double allowed = round * Math.Sqrt(WindowOfOneRoundTrip / window);
-        double queue = Math.Min(Math.Min(_least, _leastBefore), _leastTwoBefore) - _base;
+        ulong stands = Math.Min(Math.Min(_least, _leastBefore), _leastTwoBefore);
+        double queue = stands - _base;
         if (_rounds < YoungRounds) (queue, allowed) = (_roundLeast - _base, Math.Min(allowed, YoungQueue * round));
         if (_most > LeastBytes && _rounds < YoungRounds) _rounds++;
         if (queue > allowed) _ceiling = Math.Max(LeastBytes, window * (1 - Math.Min(CutMost, Eagerness * (queue - allowed) / queue)));
         else if (_ceiling > 0) _ceiling += StepBytes;
+        _vainRounds = _ceiling is > 0 and <= VainBytes && queue > 0.5 * allowed ? _vainRounds + 1 : 0;
+        if (_vainRounds == VainRounds) (_base, _nextBase, _vainRounds) = (stands, stands, 0);
         if (_ceiling > 2.0 * windowBytes) _ceiling = 0; // it binds nothing any more
     }
 }
