@@ -28,7 +28,7 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
 
     // What may come this soon after the last is waited for awake: being woken costs both sides some 20 us, and the sender pays
     // in its sendmsg.
-    const ulong AwakeNanoseconds = 50_000;
+    const ulong AwakeNanoseconds = 200_000;
 
     readonly List<QuicConnection> _connections = [];
     readonly (SocketAddress Address, ulong Until)[] _late = new (SocketAddress, ulong)[LateMax];

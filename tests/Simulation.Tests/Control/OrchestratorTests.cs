@@ -133,7 +133,7 @@ public class OrchestratorTests
     {
         Begin(Settings(blockBytes: 5_000_000), tokenUses: 2);
         Say(1, new PeerMessage.Join(Profile(1, memory: 4_000_000), Token));
-        Assert.Contains("needs 5.00 MB for weights, gradients and optimizer state, this peer offers 4.00 MB", Last<OrchestratorMessage.Refused>(1).Text);
+        Assert.Contains("needs 5.00 MB for weights, gradients, optimizer state, activations of the microbatches in flight and buffers, this peer offers 4.00 MB", Last<OrchestratorMessage.Refused>(1).Text);
         Assert.Equal(0, Count<DurableRecord.TokenUsed>());
     }
 
