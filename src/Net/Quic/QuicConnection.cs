@@ -17,7 +17,8 @@ sealed unsafe partial class QuicConnection : ITransportConnection
     // What a closed connection tells its peer: enough to say whose turn it is, nothing that helps an attacker.
     const ulong CodeDone = 0, CodeRefused = 1, CodeProtocol = 2, CodeFailed = 3;
 
-    const ulong RefusalsApart = 20_000_000;
+    // A translator that has dropped the old port refuses too, until the peer's next datagram comes through its new one.
+    const ulong RefusalsApart = 150_000_000;
 
     readonly QuicEndpoint _endpoint;
     readonly Ngtcp2Crypto.ngtcp2_crypto_conn_ref* _reference;
