@@ -24,6 +24,7 @@ sealed class OrchestratedRun : IDisposable
     readonly ResolvedRun _run;
     readonly RunDirectory _directory;
     readonly NodeIdentity _identity;
+    readonly TextWriter _wireLog;
     readonly ControlServer _server;
     readonly int _startStep;
     readonly double _peakFlops;
@@ -68,7 +69,8 @@ sealed class OrchestratedRun : IDisposable
         _identity = NodeIdentity.LoadOrCreate(folder);
         string addressFile = Path.Combine(folder, "address");
         listen ??= Continues && File.Exists(addressFile) ? IPEndPoint.Parse(File.ReadAllText(addressFile)) : new IPEndPoint(IPAddress.Loopback, 0);
-        Orchestrator = new OrchestratorHost(_run, _directory, store, _identity, listen, Continues ? 0 : _startStep, _ => { });
+        _wireLog = TextWriter.Synchronized(new StreamWriter(Path.Combine(folder, "wire.log"), append: true) { AutoFlush = true });
+        Orchestrator = new OrchestratorHost(_run, _directory, store, _identity, listen, Continues ? 0 : _startStep, SayOfTheWire);
         File.WriteAllText(addressFile, Orchestrator.Address.ToString());
         string key = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(16));
         try
@@ -85,6 +87,19 @@ sealed class OrchestratedRun : IDisposable
         _peakFlops = Devices.PeakFlops(config.Device, config.Threads);
         PrintPlan(output);
         output.WriteLine($"watch   {_server.Url}/#{key}");
+    }
+
+    // Who connected, left or was refused; strangers are counted there, so that nobody can fill the disk.
+    void SayOfTheWire(string sentence)
+    {
+        try
+        {
+            _wireLog.WriteLine($"{TimeProvider.System.GetUtcNow():O} {sentence}");
+        }
+        catch (IOException)
+        {
+            // a full disk ends the run where its state is written, with a sentence; not here, on the transport's thread
+        }
     }
 
     /// <summary>True when the log of an earlier orchestrator is continued and its members may come back.</summary>
@@ -206,6 +221,7 @@ sealed class OrchestratedRun : IDisposable
         _server.Dispose();
         Orchestrator.Dispose();
         _identity.Dispose();
+        _wireLog.Dispose();
         _directory.Dispose();
     }
 }
