@@ -17,7 +17,7 @@ namespace OrionNative.Bench;
 static class BoundariesSuite
 {
     const string RecordFile = "boundaries.jsonl";
-    const int Stages = 4, Steps = 400, EvaluateEvery = 200, CodeWidth = 4, MainArms = 5, FactorRank = 32, ValidationWindows = 512;
+    const int Stages = 4, Steps = 400, EvaluateEvery = 200, CodeWidth = 4, FactorRank = 32, ValidationWindows = 512;
 
     static readonly ModelConfig _plain = new()
     {
@@ -51,31 +51,28 @@ static class BoundariesSuite
         new("resbm", BoundaryKind.Resbm),
         new("none, parameters matched", BoundaryKind.None, WireFormat.Float32, Matched: true),
         new("anchored, int8", BoundaryKind.Anchored, WireFormat.Int8),
-        // The rest comes after every seed of the five above.
         new("resbm, int8", BoundaryKind.Resbm, WireFormat.Int8),
         new("anchored rank 32", BoundaryKind.Anchored, Rank: FactorRank),
     ];
 
-    /// <summary>Arguments: training text, validation text, number of seeds, then the only optimizer and the only vocabulary to run.</summary>
+    /// <summary>Arguments: training text, validation text, number of seeds, the only optimizer and vocabulary to run, how many of the arms.</summary>
     public static int Run(string[] arguments)
     {
         if (arguments.Length < 2)
         {
-            Console.Error.WriteLine("boundaries TRAIN.txt VALID.txt [SEEDS] [AdamW|Muon] [256|4096]: name a text to train on and one to validate on");
+            Console.Error.WriteLine("boundaries TRAIN.txt VALID.txt [SEEDS] [AdamW|Muon] [256|4096] [ARMS]: name a text to train on and one to validate on");
             return 2;
         }
 
         int seeds = arguments.Length > 2 ? int.Parse(arguments[2], CultureInfo.InvariantCulture) : 1;
         OptimizerKind[] optimizers = arguments.Length > 3 ? [Enum.Parse<OptimizerKind>(arguments[3])] : [OptimizerKind.AdamW, OptimizerKind.Muon];
         int[] vocabularies = arguments.Length > 4 ? [int.Parse(arguments[4], CultureInfo.InvariantCulture)] : [256, 4096];
-        foreach (Arm[] group in (Arm[][])[_arms[..MainArms], _arms[MainArms..]])
+        int arms = arguments.Length > 5 ? int.Parse(arguments[5], CultureInfo.InvariantCulture) : _arms.Length;
+        foreach ((int seed, OptimizerKind optimizer, int vocabulary, Arm arm) in Cells(seeds, optimizers, vocabularies, _arms[..arms]))
         {
-            foreach ((int seed, OptimizerKind optimizer, int vocabulary, Arm arm) in Cells(seeds, optimizers, vocabularies, group))
+            if (!Recorded().Contains(Key(vocabulary, optimizer.ToString(), seed, arm.Name)))
             {
-                if (!Recorded().Contains(Key(vocabulary, optimizer.ToString(), seed, arm.Name)))
-                {
-                    Train(arguments[0], arguments[1], vocabulary, optimizer, seed, arm);
-                }
+                Train(arguments[0], arguments[1], vocabulary, optimizer, seed, arm);
             }
         }
 
