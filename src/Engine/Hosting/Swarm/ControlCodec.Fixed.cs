@@ -5,11 +5,11 @@
 //   Heartbeat    tag, 7 zeros, service, silence, computing in nanoseconds                                32 bytes
 //   Figures      tag, 7 zeros, the fields of PeerTold in their order
 //   Grant        tag, 3 zeros, step, attempt, then one int32 for each microbatch        Pulse   the tag
-using OrionNative.Engine.Run;
 using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using OrionNative.Engine.Control;
+using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Hosting.Swarm;
 

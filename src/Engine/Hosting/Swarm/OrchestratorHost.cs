@@ -34,7 +34,7 @@ sealed partial class OrchestratorHost : IDisposable
     readonly NodeIdentity _identity;
     readonly BlockingCollection<Action> _events = new(new ConcurrentQueue<Action>());
     readonly Dictionary<PeerId, PeerLink> _links = [];
-    readonly Queue<(long OpenedAt, PeerId Peer, PeerLink Link)> _newcomers = new();
+    readonly Dictionary<PeerLink, (long OpenedAt, PeerId Peer)> _newcomers = [];
     readonly Dictionary<PeerId, string> _addresses = [];
     readonly ConcurrentDictionary<PeerId, PeerFigures> _figures = new();
     readonly LinkOptions _linkOptions;
@@ -201,12 +201,17 @@ sealed partial class OrchestratorHost : IDisposable
     // Anybody may make a key and connect; without a token that does not last, or keys alone would use up the connections.
     void CloseStrangers()
     {
-        while (_newcomers.TryPeek(out (long OpenedAt, PeerId Peer, PeerLink Link) first) && TimeProvider.System.GetElapsedTime(first.OpenedAt) > _joinWithin)
+        foreach ((PeerLink link, (long openedAt, PeerId peer)) in _newcomers)
         {
-            _newcomers.Dequeue();
-            if (!_core.HasAdmitted(first.Peer))
+            if (TimeProvider.System.GetElapsedTime(openedAt) <= _joinWithin)
             {
-                first.Link.Close($"{first.Peer.Short} has not joined within {_joinWithin.TotalSeconds} s");
+                continue;
+            }
+
+            _newcomers.Remove(link);   // a dictionary may lose entries while it is walked
+            if (!_core.HasAdmitted(peer))
+            {
+                link.Close($"{peer.Short} has not joined within {_joinWithin.TotalSeconds} s");
             }
         }
     }
@@ -345,7 +350,7 @@ sealed partial class OrchestratorHost : IDisposable
             host._events.Add(() =>
             {
                 host._links[_peer] = link;
-                host._newcomers.Enqueue((TimeProvider.System.GetTimestamp(), _peer, link));
+                host._newcomers[link] = (TimeProvider.System.GetTimestamp(), _peer);
             });
         }
 
@@ -399,6 +404,7 @@ sealed partial class OrchestratorHost : IDisposable
 
         public void Closed(PeerLink link, CloseReason reason) => host._events.Add(() =>
         {
+            host._newcomers.Remove(link);
             if (host._links.TryGetValue(_peer, out PeerLink? known) && known == link)
             {
                 host._links.Remove(_peer);
