@@ -80,7 +80,14 @@ static class Diagnosis
             found.Add(new Finding(subject, FindingKind.Absent, error.Message));
         }
 
-        return found.Count > 0 ? found : [new Finding(subject, FindingKind.Absent, $"{libraries.Driver.Path} finds no device")];
+        if (!libraries.IsSoftware)
+        {
+            found.Add(new Finding("CUDA libraries", FindingKind.Good, string.Create(
+                CultureInfo.InvariantCulture,
+                $"driver for CUDA {libraries.Driver.Version} ({libraries.Driver.Path}), NVRTC {libraries.Nvrtc.Version} ({libraries.Nvrtc.Path}), cuBLASLt {libraries.CublasLt.Version} ({libraries.CublasLt.Path})")));
+        }
+
+        return found;
     }
 
     static Finding Library(string subject, string name, string? fix)

@@ -15,8 +15,8 @@ sealed class CudaLibraries
     {
         IsSoftware = software;
         _driver = new(() => Load(LibrarySearch.DriverNames, "libcuda_soft.so", "install the NVIDIA driver", l => new CudaDriver(l)));
-        _nvrtc = new(() => Load(LibrarySearch.NvrtcNames, "libnvrtc_soft.so", "install NVRTC (CUDA 11.2 or later)", l => new Nvrtc(l)));
-        _cublasLt = new(() => Load(LibrarySearch.CublasLtNames, "libcublasLt_soft.so", "install cuBLAS (CUDA 11 or later)", l => new CublasLtLibrary(l)));
+        _nvrtc = new(() => Load(LibrarySearch.UpTo(DriverMajor, LibrarySearch.NvrtcNames), "libnvrtc_soft.so", "install NVRTC (CUDA 11.2 or later)", l => new Nvrtc(l)));
+        _cublasLt = new(() => Load(LibrarySearch.UpTo(DriverMajor, LibrarySearch.CublasLtNames), "libcublasLt_soft.so", "install cuBLAS (CUDA 11 or later)", l => new CublasLtLibrary(l)));
     }
 
     /// <summary>NVIDIA's libraries.</summary>
@@ -46,6 +46,10 @@ sealed class CudaLibraries
     /// <summary>Why nothing can be compiled here, or null when it can; needs no driver.</summary>
     public string? NvrtcNotSupportedReason => _nvrtc.Value.Library is null ? _nvrtc.Value.Reason : null;
 
+    // A driver loads what its own CUDA or an earlier one made: code of NVRTC 13 and cuBLAS 13 need a driver for CUDA 13. Without a driver
+    // anything may compile.
+    int? DriverMajor => _driver.Value.Library?.Version.Major;
+
     (T? Library, string Reason) Load<T>(string[] realNames, string softwareName, string fix, Func<LoadedLibrary, T> bind)
         where T : class
     {
@@ -55,12 +59,30 @@ sealed class CudaLibraries
             LoadedLibrary? library = LoadedLibrary.TryLoad(candidates, out string tried);
             return library is not null
                 ? (bind(library), "")
-                : (null, $"{(IsSoftware ? softwareName : realNames[0])} was not found (tried {tried}); fix: "
+                : (null, $"{(IsSoftware ? softwareName : realNames[0])} was not found (tried {tried}{NewestThatFits(realNames)}); fix: "
                     + (IsSoftware ? "cmake -S . -B build/native && cmake --build build/native (needs g++ and cmake)" : fix));
         }
-        catch (Exception error) when (error is DllNotFoundException or CudaException)
+        catch (DllNotFoundException error)
         {
             return (null, error.Message);
         }
+        catch (CudaException error)
+        {
+            return (null, $"{error.Message}; fix: {FixOf(error.Status)}");
+        }
     }
+
+    string NewestThatFits(string[] names) => !IsSoftware && names != LibrarySearch.DriverNames && DriverMajor is { } major ? $", as the driver is for CUDA {major}" : "";
+
+    /// <summary>What to do when the driver's library is here and does not start. Statuses and causes: cuda.h, CUresult.</summary>
+    public static string FixOf(int status) => status switch
+    {
+        CudaDriver.StatusStubLibrary => "this is the toolkit's stub, which only serves to link: take the folder 'stubs' out of LD_LIBRARY_PATH and install the NVIDIA driver",
+        CudaDriver.StatusDeviceUnavailable => "another process has the card for itself: end it, or set the compute mode to default with `nvidia-smi -c 0`",
+        CudaDriver.StatusNoDevice => "`nvidia-smi` must list the card: load the driver's kernel module (modprobe nvidia), give the container the card (docker run --gpus all), and let CUDA_VISIBLE_DEVICES name it",
+        CudaDriver.StatusSystemNotReady => "the card's NVSwitch fabric is not up: start the service nvidia-fabricmanager in the driver's own version",
+        CudaDriver.StatusDriverMismatch => "libcuda and the loaded kernel module are of two versions: restart the machine after a driver update, and in a container take away libcuda's copy in the image",
+        CudaDriver.StatusCompatNotSupported => "libcuda is of CUDA's forward-compatibility package, which this card does not allow: take its folder (cuda-compat) out of LD_LIBRARY_PATH",
+        _ => "see `nvidia-smi` and `dmesg | grep -i nvrm`, then restart the machine or the container",
+    };
 }

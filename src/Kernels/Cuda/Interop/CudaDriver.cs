@@ -20,7 +20,13 @@ sealed unsafe class CudaDriver
     public const uint EventDisableTiming = 2;
     public const int CaptureModeThreadLocal = 1;
     public const int StatusOutOfMemory = 2;
+    public const int StatusStubLibrary = 34;
+    public const int StatusDeviceUnavailable = 46;
+    public const int StatusNoDevice = 100;
     public const int StatusNotReady = 600;
+    public const int StatusSystemNotReady = 802;
+    public const int StatusDriverMismatch = 803;
+    public const int StatusCompatNotSupported = 804;
 
     public readonly delegate* unmanaged[Cdecl]<uint, int> cuInit;
     public readonly delegate* unmanaged[Cdecl]<int*, int> cuDriverGetVersion;
@@ -159,10 +165,17 @@ sealed unsafe class CudaDriver
         {
             throw new CudaException(this, status, "cuInit", Path);
         }
+
+        int version;
+        Check(cuDriverGetVersion(&version), "cuDriverGetVersion");
+        Version = new Version(version / 1000, version % 1000 / 10);
     }
 
     /// <summary>The file or soname that was loaded.</summary>
     public string Path { get; }
+
+    /// <summary>The newest CUDA that the driver is for: 12.4 says 12040.</summary>
+    public Version Version { get; }
 
     /// <summary>True for the software device.</summary>
     public bool IsSoftware => softGetLastErrorText != null;

@@ -1,5 +1,7 @@
 // Where CUDA's libraries may lie, in the order in which other tools look (cuda.pathfinder): Python wheels of an active
 // environment, CUDA_PATH, the loader's own path, the usual folders, and this project's .local.
+using System.Globalization;
+
 namespace OrionNative.Kernels.Cuda.Interop;
 
 static class LibrarySearch
@@ -7,6 +9,10 @@ static class LibrarySearch
     public static readonly string[] DriverNames = ["libcuda.so.1"];
     public static readonly string[] NvrtcNames = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2"];
     public static readonly string[] CublasLtNames = ["libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11"];
+
+    /// <summary>The names whose CUDA is not newer than the driver's; all of them when there is no driver.</summary>
+    public static string[] UpTo(int? driverMajor, string[] names) =>
+        [.. names.Where(name => driverMajor is null || int.Parse(name.Split(".so.")[1].Split('.')[0], CultureInfo.InvariantCulture) <= driverMajor)];
 
     /// <summary>Candidates for a library of the real CUDA, best first.</summary>
     public static IEnumerable<string> Real(string[] names)
