@@ -7,6 +7,7 @@ using System.Globalization;
 using System.Text.Json.Nodes;
 using OrionNative.Engine.Data;
 using OrionNative.Engine.Hosting;
+using OrionNative.Engine.Model;
 using OrionNative.Engine.Run;
 using OrionNative.Engine.Training;
 using OrionNative.Kernels;
@@ -17,7 +18,7 @@ namespace OrionNative.Bench;
 static class BoundariesSuite
 {
     const string RecordFile = "boundaries.jsonl";
-    const int Stages = 4, Steps = 400, EvaluateEvery = 200, CodeWidth = 4, FactorRank = 32, ValidationWindows = 512;
+    const int Stages = 4, UsualSteps = 400, EvaluateEvery = 200, CodeWidth = 4, FactorRank = 32, ValidationWindows = 512;
 
     static readonly ModelConfig _plain = new()
     {
@@ -35,14 +36,12 @@ static class BoundariesSuite
     {
         MicrobatchSize = 8,
         Sequence = 128,
-        Steps = Steps,
         LearningRate = 2e-3,
-        Warmup = 40,
         Threads = 1,
     };
 
     /// <summary>One design. Ratio is (2 bytes * width) over the bytes of a token's code, ids not counted.</summary>
-    sealed record Arm(string Name, BoundaryKind Kind, WireFormat Wire = WireFormat.BFloat16, int Rank = 0, bool Matched = false);
+    sealed record Arm(string Name, BoundaryKind Kind, WireFormat Wire = WireFormat.BFloat16, int Rank = 0, bool Matched = false, bool Copied = false, int Width = CodeWidth);
 
     static readonly Arm[] _arms =
     [
@@ -53,26 +52,35 @@ static class BoundariesSuite
         new("anchored, int8", BoundaryKind.Anchored, WireFormat.Int8),
         new("resbm, int8", BoundaryKind.Resbm, WireFormat.Int8),
         new("anchored rank 32", BoundaryKind.Anchored, Rank: FactorRank),
+        new("anchored, A from the embedding", BoundaryKind.Anchored, Copied: true),
+        new("anchored, 2 wide, int8", BoundaryKind.Anchored, WireFormat.Int8, Width: 2),
     ];
 
-    /// <summary>Arguments: training text, validation text, number of seeds, the only optimizer and vocabulary to run, how many of the arms.</summary>
+    /// <summary>Arguments: training text, validation text, number of seeds, the only optimizer and vocabulary to run, which of the arms (their numbers), steps.</summary>
     public static int Run(string[] arguments)
     {
         if (arguments.Length < 2)
         {
-            Console.Error.WriteLine("boundaries TRAIN.txt VALID.txt [SEEDS] [AdamW|Muon] [256|4096] [ARMS]: name a text to train on and one to validate on");
+            Console.Error.WriteLine("boundaries TRAIN.txt VALID.txt [SEEDS] [AdamW|Muon] [256|4096] [ARMS, as 0,1,3] [STEPS]: name a text to train on and one to validate on");
             return 2;
         }
 
         int seeds = arguments.Length > 2 ? int.Parse(arguments[2], CultureInfo.InvariantCulture) : 1;
         OptimizerKind[] optimizers = arguments.Length > 3 ? [Enum.Parse<OptimizerKind>(arguments[3])] : [OptimizerKind.AdamW, OptimizerKind.Muon];
         int[] vocabularies = arguments.Length > 4 ? [int.Parse(arguments[4], CultureInfo.InvariantCulture)] : [256, 4096];
-        int arms = arguments.Length > 5 ? int.Parse(arguments[5], CultureInfo.InvariantCulture) : _arms.Length;
-        foreach ((int seed, OptimizerKind optimizer, int vocabulary, Arm arm) in Cells(seeds, optimizers, vocabularies, _arms[..arms]))
+        Arm[] arms = arguments.Length > 5 ? Array.ConvertAll(arguments[5].Split(','), arm => _arms[int.Parse(arm, CultureInfo.InvariantCulture)]) : _arms;
+        int steps = arguments.Length > 6 ? int.Parse(arguments[6], CultureInfo.InvariantCulture) : UsualSteps;
+        if (steps % EvaluateEvery != 0)
         {
-            if (!Recorded().Contains(Key(vocabulary, optimizer.ToString(), seed, arm.Name)))
+            Console.Error.WriteLine($"boundaries: {steps} steps is not a multiple of {EvaluateEvery}, after which the loss is taken; give one that is");
+            return 2;
+        }
+
+        foreach ((int seed, OptimizerKind optimizer, int vocabulary, Arm arm) in Cells(seeds, optimizers, vocabularies, arms))
+        {
+            if (!Recorded().Contains(Key(vocabulary, optimizer.ToString(), seed, arm.Name, steps * _run.TokensPerStep)))
             {
-                Train(arguments[0], arguments[1], vocabulary, optimizer, seed, arm);
+                Train(arguments[0], arguments[1], vocabulary, optimizer, seed, arm, steps);
             }
         }
 
@@ -82,29 +90,34 @@ static class BoundariesSuite
     static IEnumerable<(int Seed, OptimizerKind Optimizer, int Vocabulary, Arm Arm)> Cells(int seeds, OptimizerKind[] optimizers, int[] vocabularies, Arm[] arms) =>
         from seed in Enumerable.Range(1, seeds) from optimizer in optimizers from vocabulary in vocabularies from arm in arms select (seed, optimizer, vocabulary, arm);
 
-    static string Key(int vocabulary, string optimizer, long seed, string arm) => $"{vocabulary}/{optimizer}/{seed}/{arm}";
+    static string Key(int vocabulary, string optimizer, long seed, string arm, long tokens) => $"{vocabulary}/{optimizer}/{seed}/{arm}/{tokens}";
 
     static IEnumerable<string> Recorded()
     {
         string file = Path.Combine(Records.Root, "perf", "records", RecordFile);
         return !File.Exists(file) ? [] : File.ReadLines(file).Select(line => JsonNode.Parse(line)!).Select(line => Key(
-            (int)line["vocabulary"]!, (string)line["optimizer"]!, (long)line["seed"]!, (string)line["arm"]!));
+            (int)line["vocabulary"]!, (string)line["optimizer"]!, (long)line["seed"]!, (string)line["arm"]!, (long)line["tokens"]!));
     }
 
-    static void Train(string text, string validation, int vocabulary, OptimizerKind optimizer, int seed, Arm arm)
+    static void Train(string text, string validation, int vocabulary, OptimizerKind optimizer, int seed, Arm arm, int steps)
     {
         string cache = Path.Combine(Path.GetTempPath(), "orion-boundaries");
         ITokenizer tokenizer = Tokenizer(text, vocabulary, cache);
         using TokenDataset training = DataPreparer.Open([text], tokenizer, cache, "text"), valid = DataPreparer.Open([validation], tokenizer, cache, "text");
         ModelConfig model = Model(arm, vocabulary);
-        RunConfig run = _run with { Seed = seed, Optimizer = optimizer, Wire = arm.Wire };
+        RunConfig run = _run with { Seed = seed, Optimizer = optimizer, Wire = arm.Wire, Steps = steps, Warmup = steps / 10 };
         using CpuDevice cpu = new(run.Threads);
         using Trainer trainer = new(model, run, cpu, new DatasetBatches(new TokenWindows(training, run.Sequence), run));
+        if (arm.Copied)
+        {
+            CopyEmbedding(trainer, seed);
+        }
+
         using Evaluator evaluator = new(trainer.Parameters, run.MicrobatchSize, run.Sequence, arm.Wire);
         TokenWindows windows = new(valid, run.Sequence);
         JsonArray curve = [];
         double loss = 0;
-        while (trainer.StepsDone < Steps)
+        while (trainer.StepsDone < steps)
         {
             trainer.Step();
             if (trainer.StepsDone % EvaluateEvery == 0)
@@ -114,7 +127,7 @@ static class BoundariesSuite
             }
         }
 
-        double codeBytes = arm.Kind == BoundaryKind.None ? 2.0 * model.Width : (double)CodeWire.Bytes(arm.Wire, run.Sequence, CodeWidth) / run.Sequence;
+        double codeBytes = arm.Kind == BoundaryKind.None ? 2.0 * model.Width : (double)CodeWire.Bytes(arm.Wire, run.Sequence, arm.Width) / run.Sequence;
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
             $"vocabulary {vocabulary}, {optimizer}, seed {seed}, {arm.Name}: {model.Parameters:N0} parameters, {codeBytes:F0} bytes a token, validation loss {loss:F4}"));
         Records.Append(RecordFile, new JsonObject
@@ -127,11 +140,31 @@ static class BoundariesSuite
             ["seed"] = seed,
             ["arm"] = arm.Name,
             ["parameters"] = model.Parameters,
-            ["tokens"] = run.TokensPerStep * Steps,
+            ["tokens"] = run.TokensPerStep * steps,
             ["codeBytesPerToken"] = codeBytes,
             ["validationNatsPerTokenEvery200Steps"] = curve,
             ["validationNatsPerToken"] = Math.Round(loss, 5),
         });
+    }
+
+    // every A starts as the embedding does, bit by bit: what a boundary receives is then what the first block saw
+    static void CopyEmbedding(Trainer trainer, long seed)
+    {
+        Parameter embedding = trainer.Parameters[0].All[0];
+        CounterNormal normal = new(seed, embedding.Name);
+        float[] values = new float[embedding.Count];
+        for (int i = 0; i < values.Length; i++)
+        {
+            values[i] = (float)(embedding.InitialDeviation * normal.At(i));
+        }
+
+        foreach (ParameterSet stage in trainer.Parameters)
+        {
+            foreach (Parameter anchor in stage.All.Where(parameter => parameter.Kind == ParameterKind.Anchor))
+            {
+                stage.Write(anchor, 0, values);
+            }
+        }
     }
 
     static ModelConfig Model(Arm arm, int vocabulary)
@@ -140,7 +173,7 @@ static class BoundariesSuite
         {
             Vocabulary = vocabulary,
             Boundary = arm.Kind,
-            CodeWidth = arm.Kind == BoundaryKind.None ? 0 : CodeWidth,
+            CodeWidth = arm.Kind == BoundaryKind.None ? 0 : arm.Width,
             AnchorRank = arm.Rank,
         };
         if (arm.Matched)
