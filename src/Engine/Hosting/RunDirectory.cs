@@ -1,5 +1,6 @@
 // The directory of one run: run.yaml, events.jsonl, metrics.jsonl, checkpoints/, latest. Lines are appended whole and
-// flushed, so a killed process leaves at most one torn last line, which the next start cuts off.
+// flushed, so a killed process leaves at most one torn last line, which the next start cuts off. One process writes a
+// directory at a time: it holds a lock on the file `lock`, which the kernel lets go of when the process is gone.
 // Events carry their number, from 1 without gaps: whoever reads on asks for those after the last it has.
 using System.Globalization;
 using System.Text.Encodings.Web;
@@ -15,18 +16,21 @@ sealed class RunDirectory : IDisposable
     const string ConfigFile = "run.yaml";
     const string EventsFile = "events.jsonl";
     const string MetricsFile = "metrics.jsonl";
+    const string LockFile = "lock";
     const int EventsRemembered = 4096;
     static readonly JsonSerializerOptions _line = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
+    readonly FileStream _lock;
     readonly Lock _gate = new();
     readonly Queue<(long Id, string Line)> _newest = [];
     readonly StreamWriter _events;
     StreamWriter _metrics;
     readonly TimeProvider _clock;
 
-    RunDirectory(string path, TimeProvider clock)
+    RunDirectory(string path, FileStream held, TimeProvider clock)
     {
         Path = path;
+        _lock = held;
         _clock = clock;
         CutTornLine(System.IO.Path.Combine(path, EventsFile));
         foreach (string line in File.Exists(System.IO.Path.Combine(path, EventsFile)) ? File.ReadLines(System.IO.Path.Combine(path, EventsFile)) : [])
@@ -53,9 +57,17 @@ sealed class RunDirectory : IDisposable
             throw new ConfigurationException($"{path} is not empty; {fix}");
         }
 
-        Directory.CreateDirectory(path);
-        WriteConfig(path, config with { Out = path });
-        return new RunDirectory(path, clock);
+        try
+        {
+            Directory.CreateDirectory(path);
+            FileStream held = Hold(path);
+            WriteConfig(path, config with { Out = path });
+            return new RunDirectory(path, held, clock);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new IOException($"the run directory {path} cannot be made: {error.Message}; choose another --out", error);
+        }
     }
 
     /// <summary>Continues an existing run. Metrics after the step that the run goes on from are dropped: they will be
@@ -63,10 +75,35 @@ sealed class RunDirectory : IDisposable
     public static RunDirectory Resume(string path, RunConfig config, int step, TimeProvider clock)
     {
         path = System.IO.Path.GetFullPath(path);
+        FileStream held = Hold(path);
         WriteConfig(path, config with { Out = path });
         DropMetricsAfter(System.IO.Path.Combine(path, MetricsFile), step);
-        return new RunDirectory(path, clock);
+        return new RunDirectory(path, held, clock);
     }
+
+    /// <summary>True while some process writes the directory.</summary>
+    public static bool IsInUse(string path)
+    {
+        string file = System.IO.Path.Combine(path, LockFile);
+        if (!File.Exists(file))
+        {
+            return false;
+        }
+
+        try
+        {
+            new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.Read).Dispose();
+            return false;
+        }
+        catch (IOException)
+        {
+            return true;
+        }
+    }
+
+    static FileStream Hold(string path) => IsInUse(path)
+        ? throw new IOException($"another process trains in {path}; stop that one first")
+        : new FileStream(System.IO.Path.Combine(path, LockFile), FileMode.OpenOrCreate, FileAccess.Write, FileShare.None);
 
     /// <summary>The configuration that a run was started with.</summary>
     public static RunConfig ReadConfig(string path)
@@ -76,6 +113,10 @@ sealed class RunDirectory : IDisposable
             ? YamlFiles.ReadRun(File.ReadAllText(file), file, new RunConfig())
             : throw new ConfigurationException($"{path} is not a run directory: it has no {ConfigFile}");
     }
+
+    /// <summary>What to say when the run in a directory has made every step that it is asked for.</summary>
+    public static ConfigurationException NoStepsLeft(string path, long done, int asked) =>
+        new($"the run in {path} has done {done} steps and is asked for {asked}; ask for more with --steps");
 
     /// <summary>Number of the newest event.</summary>
     public long EventCount { get; private set; }
@@ -242,5 +283,6 @@ sealed class RunDirectory : IDisposable
     {
         _events.Dispose();
         _metrics.Dispose();
+        _lock.Dispose();
     }
 }

@@ -24,7 +24,6 @@ sealed class TrainingRun : IDisposable
     /// <summary>Where prepared text is kept, below the working directory.</summary>
     public const string CacheFolder = ".orion-cache";
 
-
     readonly ResolvedRun _run;
     readonly RunConfig _config;
     readonly TimeProvider _clock;
@@ -58,6 +57,11 @@ sealed class TrainingRun : IDisposable
         {
             using CheckpointReader checkpoint = CheckpointReader.Open(resumeFrom);
             RunCheckpoint.Load(checkpoint, run, _trainer);
+            if (_trainer.StepsDone >= _config.Steps)
+            {
+                throw RunDirectory.NoStepsLeft(resumeFrom, _trainer.StepsDone, _config.Steps);
+            }
+
             _directory = RunDirectory.Resume(resumeFrom, _config, (int)_trainer.StepsDone, clock);
         }
 

@@ -52,7 +52,7 @@ sealed class OrchestratedRun : IDisposable
             if (_startStep >= config.Steps && !Continues)
             {
                 store.Dispose();
-                throw new ConfigurationException($"the run in {resumeFrom} has done {_startStep} steps and is asked for {config.Steps}; ask for more with --steps");
+                throw RunDirectory.NoStepsLeft(resumeFrom, _startStep, config.Steps);
             }
 
             _directory = RunDirectory.Resume(resumeFrom, config, _startStep, TimeProvider.System);
