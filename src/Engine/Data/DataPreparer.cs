@@ -129,7 +129,7 @@ static class DataPreparer
             Prepare(corpus, tokenizer, partial, options, progress, cancellation);
             PutInPlace(partial, folder);
         }
-        return TokenDataset.Open(folder);
+        return TokenDataset.Open(folder, name: corpus.Files.Count == 1 ? corpus.Files[0] : $"{corpus.Files[0]} with {corpus.Files.Count - 1} more");
     }
 
     static string CacheKey(CorpusReader corpus, ITokenizer tokenizer, PrepareOptions? options)

@@ -45,7 +45,7 @@ sealed class TokenDataset : IDisposable
         TokenizerHash = shards[0].Header.TokenizerHash;
     }
 
-    /// <summary>The file or folder it was opened from.</summary>
+    /// <summary>What people know it by: the file or folder it was opened or made from.</summary>
     public string Name { get; }
 
     /// <summary>Tokens in all shards.</summary>
@@ -62,8 +62,11 @@ sealed class TokenDataset : IDisposable
         File.Exists(Path.Combine(path, DatasetManifest.FileName)) || (File.Exists(path) && Path.GetExtension(path) == ".tokens");
 
     /// <summary>Opens one shard or a folder made by <see cref="DataPreparer"/>.</summary>
+    /// <param name="path">The shard, or the folder.</param>
+    /// <param name="verifyHashes">Reads every byte and compares.</param>
+    /// <param name="name">What people know the data by; null: the path.</param>
     /// <exception cref="InvalidDataException">Something is missing, cut or altered; the message names it.</exception>
-    public static TokenDataset Open(string path, bool verifyHashes = false)
+    public static TokenDataset Open(string path, bool verifyHashes = false, string? name = null)
     {
         var shards = new List<TokenShard>();
         try
@@ -74,7 +77,7 @@ sealed class TokenDataset : IDisposable
                 OpenFolder(path, shards);
             if (verifyHashes)
                 shards.ForEach(shard => shard.Verify());
-            return new TokenDataset(path, [.. shards]);
+            return new TokenDataset(name ?? path, [.. shards]);
         }
         catch
         {
