@@ -38,6 +38,11 @@ sealed record ResolvedRun(RunConfig Config, ModelConfig Model, ITokenizer Tokeni
             throw new ConfigurationException($"sequence {sequence} is longer than the context {model.Context} of model '{config.Model}'; choose at most {model.Context}");
         }
 
+        if (config.SyncEvery != 1)
+        {
+            throw new ConfigurationException($"sync-every {config.SyncEvery} is not built yet: replicas synchronise at every step; leave it at 1");
+        }
+
         if (config.Data.Count == 0)
         {
             throw new ConfigurationException("no data: name text files, folders or token shards with --data");

@@ -4,7 +4,8 @@ namespace OrionNative.Engine.Run;
 
 static class ModelPresets
 {
-    public static readonly IReadOnlyDictionary<string, ModelConfig> All = new SortedDictionary<string, ModelConfig>(StringComparer.Ordinal)
+    /// <summary>By name, the smallest first.</summary>
+    public static readonly IReadOnlyDictionary<string, ModelConfig> All = new OrderedDictionary<string, ModelConfig>(StringComparer.Ordinal)
     {
         ["tiny"] = new() { Vocabulary = 256, Width = 128, Layers = 4, QueryHeads = 4, KeyValueHeads = 4, HeadWidth = 32, FeedForward = 352, Context = 512 },
         ["30m"] = new() { Vocabulary = 4096, Width = 512, Layers = 8, QueryHeads = 8, KeyValueHeads = 8, HeadWidth = 64, FeedForward = 1408, Context = 1024 },
