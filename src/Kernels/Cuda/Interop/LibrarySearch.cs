@@ -61,7 +61,7 @@ static class LibrarySearch
 
         for (string? folder = AppContext.BaseDirectory; folder is not null; folder = Path.GetDirectoryName(folder))
         {
-            if (File.Exists(Path.Combine(folder, "OrionNative.sln")))
+            if (folder != root && File.Exists(Path.Combine(folder, "OrionNative.sln")))
             {
                 yield return folder;
             }
