@@ -31,8 +31,12 @@ public sealed class CommandLineTests : IDisposable
     [InlineData("train --data text.txt --steps ten", "steps 'ten' is not a whole number")]
     [InlineData("train --data text.txt --device gpu", "device 'gpu'")]
     [InlineData("train --data text.txt --config unknown.yaml", "unknown key 'stepps'; did you mean 'steps'?")]
+    [InlineData("train --data text.txt --sync-every 2", "sync-every 2 is not built yet")]
     [InlineData("train", "no data")]
     [InlineData("eval --checkpoint absent --data text.txt", "absent")]
+    [InlineData("eval --checkpoint absent --data text.txt --sequence -5", "--sequence -5 does not lie between 0 and")]
+    [InlineData("generate --checkpoint absent --prompt a --top-p NaN", "--top-p NaN does not lie between 1E-06 and 1")]
+    [InlineData("export --checkpoint absent --out hf --type fp16", "Must be one of: 'fp32' 'bf16'")]
     public void BadInput_OnTheCommandLine_IsOneSentenceAndStatus2(string line, string expected)
     {
         _folder.File("text.txt", string.Concat(Enumerable.Repeat("to be or not to be, that is the question.\n", 200)));
@@ -46,7 +50,8 @@ public sealed class CommandLineTests : IDisposable
 
     [Theory]
     [InlineData("train --data empty.txt", "empty.txt")]
-    [InlineData("train --data short.txt --sequence 64", "too few for one window of 64")]
+    [InlineData("train --data short.txt --sequence 64", "short.txt has 5 tokens, too few for one window of 64")]
+    [InlineData("train --data short.txt --sequence 2 --out empty.txt", "empty.txt cannot be made")]
     public void BadInput_InTheData_NamesTheFile(string line, string expected)
     {
         _folder.File("empty.txt", "");

@@ -64,6 +64,7 @@ public sealed partial class TrainingTests : IDisposable
         {
         }
 
+        Assert.Contains("the run in run trains in one process", Run("status --run run").Error);
         Assert.Equal(0, Kill(process.Id, InterruptSignal));
         string rest = process.StandardOutput.ReadToEnd() + process.StandardError.ReadToEnd();
         Assert.True(process.WaitForExit(TimeSpan.FromSeconds(30)));
@@ -79,6 +80,18 @@ public sealed partial class TrainingTests : IDisposable
         EngineResult again = Run($"train {Small} --steps 1 --out run");
         Assert.Equal(2, again.Status);
         Assert.Contains("--resume", again.Error);
+    }
+
+    [Fact]
+    public void Resume_OfARunThatIsDone_AsksForMoreStepsAndChangesNothing()
+    {
+        Run($"train {Small} --steps 2 --out run").Succeeded();
+        string config = File.ReadAllText(Path.Combine(_folder.Path, "run", "run.yaml"));
+        EngineResult less = Run("train --resume run --steps 1");
+        Assert.Equal(2, less.Status);
+        Assert.Contains("has done 2 steps and is asked for 1; ask for more with --steps", less.Error);
+        Assert.Equal(config, File.ReadAllText(Path.Combine(_folder.Path, "run", "run.yaml")));
+        Assert.Contains("finished", Run("events --run run").Succeeded().Output);
     }
 
     [Fact]

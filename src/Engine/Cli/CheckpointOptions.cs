@@ -9,7 +9,7 @@ sealed class CheckpointOptions
 {
     readonly Option<string> _checkpoint = new("--checkpoint") { Description = "checkpoint folder, or run directory for its newest", HelpName = "directory", Required = true };
     readonly Option<string> _device = new("--device") { Description = Devices.Help, DefaultValueFactory = _ => "cpu" };
-    readonly Option<int> _threads = new("--threads") { Description = "CPU threads; 0: every processor" };
+    readonly Option<int> _threads = new Option<int>("--threads") { Description = "CPU threads; 0: every processor" }.Between(0, 4096);
 
     public CheckpointOptions(Command command)
     {

@@ -8,7 +8,7 @@ sealed class CorpusOptions
 {
     readonly Option<string> _data = new("--data") { Description = "text (.txt, .jsonl): files, folders, globs, separated by commas", Required = true };
     readonly Option<string> _field = new("--field") { Description = "field of a .jsonl line that holds the text", DefaultValueFactory = _ => "text" };
-    readonly Option<int> _threads = new("--threads") { Description = "CPU threads; 0: every processor" };
+    readonly Option<int> _threads = new Option<int>("--threads") { Description = "CPU threads; 0: every processor" }.Between(0, 4096);
 
     public CorpusOptions(Command command)
     {

@@ -25,7 +25,7 @@ static class DataCommand
         Option<string> tokenizerPath = new("--tokenizer") { Description = "byte, or the path of a tokenizer.json", DefaultValueFactory = _ => "byte" };
         Option<string> folder = new("--out") { Description = "the folder to write", HelpName = "directory", Required = true };
         Option<string?> documentEnd = new("--document-end") { Description = "a special token put after every document" };
-        Option<long> shardTokens = new("--shard-tokens") { Description = "a shard is closed once it has this many tokens", DefaultValueFactory = _ => new PrepareOptions().ShardTokensMax };
+        Option<long> shardTokens = new Option<long>("--shard-tokens") { Description = "a shard is closed once it has this many tokens", DefaultValueFactory = _ => new PrepareOptions().ShardTokensMax }.Between(1, long.MaxValue);
         Option<bool> json = CommandOutput.JsonOption();
         foreach (Option option in (Option[])[tokenizerPath, folder, documentEnd, shardTokens, json])
         {
@@ -41,7 +41,7 @@ static class DataCommand
             PrepareOptions options = new()
             {
                 Threads = corpus.Threads(parsed),
-                ShardTokensMax = parsed.GetValue(shardTokens) is > 0 and long given ? given : throw new ConfigurationException("--shard-tokens must be at least 1"),
+                ShardTokensMax = parsed.GetValue(shardTokens),
                 DocumentEnd = IdOf(tokenizer, parsed.GetValue(documentEnd)),
             };
             CorpusReader text = corpus.Open(parsed);

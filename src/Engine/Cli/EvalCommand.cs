@@ -21,7 +21,7 @@ static class EvalCommand
         CheckpointOptions checkpoint = new(command);
         Option<string> data = new("--data") { Description = "text or token shards: files, folders, globs, separated by commas", Required = true };
         Option<string> field = new("--field") { Description = "field of a .jsonl line that holds the text", DefaultValueFactory = _ => "text" };
-        Option<int> sequence = new("--sequence") { Description = "inputs of a window; 0: the smaller of 256 and the model's context" };
+        Option<int> sequence = new Option<int>("--sequence") { Description = "inputs of a window; 0: the smaller of 256 and the model's context" }.Between(0, int.MaxValue);
         Option<bool> json = CommandOutput.JsonOption();
         command.Add(data);
         command.Add(field);

@@ -5,7 +5,6 @@ using System.Text.Json.Nodes;
 using OrionNative.Engine.Data;
 using OrionNative.Engine.Hosting;
 using OrionNative.Engine.Model;
-using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Cli;
 
@@ -19,10 +18,10 @@ static class GenerateCommand
             "generate --checkpoint runs/0001 --prompt \"def \" --temperature 0 --json");
         CheckpointOptions checkpoint = new(command);
         Option<string> prompt = new("--prompt") { Description = "text to go on from", Required = true };
-        Option<int> tokens = new("--tokens") { Description = "tokens to write at most", DefaultValueFactory = _ => 200 };
-        Option<double> temperature = new("--temperature") { Description = "0 takes the likeliest token, 1 the model's own distribution", DefaultValueFactory = _ => 0.8 };
-        Option<int> topK = new("--top-k") { Description = "draw from the k likeliest tokens; 0: from all" };
-        Option<double> topP = new("--top-p") { Description = "draw from the fewest tokens that hold this probability", DefaultValueFactory = _ => 1 };
+        Option<int> tokens = new Option<int>("--tokens") { Description = "tokens to write at most", DefaultValueFactory = _ => 200 }.Between(1, int.MaxValue);
+        Option<double> temperature = new Option<double>("--temperature") { Description = "0 takes the likeliest token, 1 the model's own distribution", DefaultValueFactory = _ => 0.8 }.Between(0, 100);
+        Option<int> topK = new Option<int>("--top-k") { Description = "draw from the k likeliest tokens; 0: from all" }.Between(0, int.MaxValue);
+        Option<double> topP = new Option<double>("--top-p") { Description = "draw from the fewest tokens that hold this probability", DefaultValueFactory = _ => 1 }.Between(1e-6, 1);
         Option<long> seed = new("--seed") { Description = "seed of the draws; one seed gives one text", DefaultValueFactory = _ => 1 };
         Option<bool> json = CommandOutput.JsonOption();
         foreach (Option option in (Option[])[prompt, tokens, temperature, topK, topP, seed, json])
@@ -32,12 +31,10 @@ static class GenerateCommand
 
         command.SetAction(parsed =>
         {
-            SamplingOptions sampling = new(
-                InRange("temperature", parsed.GetValue(temperature), 0, 100), (int)InRange("top-k", parsed.GetValue(topK), 0, int.MaxValue),
-                InRange("top-p", parsed.GetValue(topP), 1e-6, 1), parsed.GetValue(seed));
+            SamplingOptions sampling = new(parsed.GetValue(temperature), parsed.GetValue(topK), parsed.GetValue(topP), parsed.GetValue(seed));
             CommandOutput output = new(parsed.GetValue(json));
             using LoadedModel loaded = checkpoint.Open(parsed);
-            return Generate(loaded, parsed.GetRequiredValue(prompt), (int)InRange("tokens", parsed.GetValue(tokens), 1, int.MaxValue), sampling, output);
+            return Generate(loaded, parsed.GetRequiredValue(prompt), parsed.GetValue(tokens), sampling, output);
         });
         return command;
     }
@@ -79,9 +76,4 @@ static class GenerateCommand
         });
         return interrupt.Token.IsCancellationRequested ? ExitStatus.Interrupted : ExitStatus.Done;
     }
-
-    static double InRange(string name, double value, double least, double most) =>
-        value >= least && value <= most
-            ? value
-            : throw new ConfigurationException($"{name} {value} does not lie between {least} and {most}");
 }

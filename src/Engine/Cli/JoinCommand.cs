@@ -20,10 +20,10 @@ static class JoinCommand
         Option<string> listen = new("--listen") { Description = "address and port to listen on; port 0 takes a free one", DefaultValueFactory = _ => "0.0.0.0:0" };
         Option<string?> advertise = new("--advertise") { Description = "address that other peers dial, if it differs from --listen" };
         Option<string> device = new("--device") { Description = Devices.Help, DefaultValueFactory = _ => "cpu" };
-        Option<int> threads = new("--threads") { Description = "CPU threads; 0: every processor" };
-        Option<double> rehearse = new("--rehearse-seconds") { Description = "let a microbatch take at least this long, as on a slower device; 0: as fast as it goes" };
+        Option<int> threads = new Option<int>("--threads") { Description = "CPU threads; 0: every processor" }.Between(0, 4096);
+        Option<double> rehearse = new Option<double>("--rehearse-seconds") { Description = "let a microbatch take at least this long, as on a slower device; 0: as fast as it goes" }.Between(0, 3600);
         Option<string?> memory = new("--memory") { Description = "memory that this peer offers for a stage, like 900MB or 24GB; empty: what there is", HelpName = "size" };
-        Option<double> speed = new("--speed") { Description = "speed beside other peers; 0: measured at the start" };
+        Option<double> speed = new Option<double>("--speed") { Description = "speed beside other peers; 0: measured at the start" }.Between(0, 1e6);
         Option<string?> model = new("--model") { Description = "take part only if the run trains this model: a preset or a model file", HelpName = "name" };
         Option<string?> tokenizer = new("--tokenizer") { Description = "take part only if the run's tokenizer is this: byte or a tokenizer.json", HelpName = "name" };
         Option<string?> log = new("--log") { Description = "file for this peer's log instead of standard error", HelpName = "file" };

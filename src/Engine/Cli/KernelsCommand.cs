@@ -112,7 +112,7 @@ static partial class KernelsCommand
     {
         ExampleCommand command = new("bench", "Time kernels against the device's own copy bandwidth.", "kernels bench --device cuda:0");
         (Option<string> device, Option<string?> kernel, Option<bool> json) = Options(command);
-        Option<int> size = new("--size") { Description = "scale of the shapes", DefaultValueFactory = _ => 1024 };
+        Option<int> size = new Option<int>("--size") { Description = "scale of the shapes", DefaultValueFactory = _ => 1024 }.Between(1, 1 << 20);
         command.Add(size);
         command.SetAction(parsed =>
         {

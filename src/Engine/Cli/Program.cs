@@ -98,7 +98,8 @@ static class Program
         {
             foreach (ParseError error in parsed.Errors)
             {
-                Console.Error.WriteLine($"orion-engine: {error.Message}");
+                // the parser lists allowed words one a line
+                Console.Error.WriteLine($"orion-engine: {string.Join(' ', error.Message.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries))}");
             }
         }
 

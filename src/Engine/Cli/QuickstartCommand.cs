@@ -15,9 +15,9 @@ static class QuickstartCommand
     public static Command Create()
     {
         ExampleCommand command = new("quickstart", "Train on this machine with eight peers, lose one, recover, and report.", "quickstart", "quickstart --steps 120 --json");
-        Option<int> steps = new("--steps") { Description = "inner steps", DefaultValueFactory = _ => 60 };
-        Option<int> stages = new("--stages") { Description = "stages", DefaultValueFactory = _ => 4 };
-        Option<int> replicas = new("--replicas") { Description = "peers for each stage", DefaultValueFactory = _ => 2 };
+        Option<int> steps = new Option<int>("--steps") { Description = "inner steps", DefaultValueFactory = _ => 60 }.Between(1, int.MaxValue);
+        Option<int> stages = new Option<int>("--stages") { Description = "stages", DefaultValueFactory = _ => 4 }.Between(1, 64);
+        Option<int> replicas = new Option<int>("--replicas") { Description = "peers for each stage", DefaultValueFactory = _ => 2 }.Between(1, 64);
         Option<string> links = new("--links") { Description = $"profile of the links between the peers ({string.Join(", ", LinkProfile.Named.Keys)}), or loopback", DefaultValueFactory = _ => "orion", HelpName = "profile" };
         Option<string> to = new("--out") { Description = "run directory; empty: the next free one under runs/", DefaultValueFactory = _ => "" };
         Option<bool> json = CommandOutput.JsonOption();

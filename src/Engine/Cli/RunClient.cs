@@ -1,5 +1,5 @@
 // How a command reaches a running run: control.json in its directory names address and key; --url and --key name another
-// machine's. A run that does not answer is a sentence that says where it stood.
+// machine's. A run that does not answer is a sentence that says where it stood. What has happened is in the directory's file.
 using System.CommandLine;
 using System.Net.Http.Headers;
 using System.Text;
@@ -38,12 +38,44 @@ sealed class RunChoice
         if (!File.Exists(file))
         {
             RunDirectory.ReadConfig(directory);
+            if (RunDirectory.IsInUse(directory))
+            {
+                throw new IOException($"the run in {directory} trains in one process, which answers nobody; look at {Path.Combine(directory, "metrics.jsonl")}, and stop it with Ctrl-C");
+            }
+
             JsonObject? last = RunDirectory.ReadMetrics(directory).LastOrDefault();
             throw new IOException($"the run in {directory} is not running (its last step is {(int?)last?["step"] ?? 0}); go on with `orion-engine orchestrate --resume {directory}` or `orion-engine train --resume {directory}`");
         }
 
         JsonObject control = JsonNode.Parse(File.ReadAllText(file))!.AsObject();
         return new RunClient(new Uri((string)control["url"]!), (string)control["key"]!, directory);
+    }
+
+    /// <summary>What has happened, oldest first: from the directory, whether its run is going on or over, or from the run at an address.</summary>
+    public IEnumerable<JsonObject> Events(ParseResult parsed, long after)
+    {
+        if (parsed.GetValue(_url) is null)
+        {
+            string directory = parsed.GetValue(_run) ?? Newest();
+            RunDirectory.ReadConfig(directory);
+            return RunDirectory.ReadEvents(directory).Where(happened => (long?)happened["id"] > after);
+        }
+
+        return Asked(parsed, after);
+    }
+
+    IEnumerable<JsonObject> Asked(ParseResult parsed, long last)
+    {
+        using RunClient run = Open(parsed);
+        while (run.Get($"/api/events?after={last}")["events"]!.AsArray() is { Count: > 0 } some)
+        {
+            foreach (JsonNode? happened in some)
+            {
+                yield return happened!.AsObject();
+            }
+
+            last = (long)some[^1]!["id"]!;
+        }
     }
 
     static string Newest() =>

@@ -19,7 +19,7 @@ static class SimulateCommand
         {
             Description = "seeds of the benchmark",
             DefaultValueFactory = _ => RoutingContest.DefaultSeedCount,
-        };
+        }.Between(1, 10_000);
         var seed = new Option<ulong?>("--seed") { Description = "simulate one run with the faults of this seed" };
         var trace = new Option<bool>("--trace") { Description = "print everything that happens" };
         var seeds = new Option<string?>("--seeds") { Description = "A..B: simulate these seeds, each twice" };

@@ -62,7 +62,7 @@ static class SteerCommands
         ExampleCommand command = new("events", "What has happened in a run, and what happens.", "events --run runs/0001", "events --follow");
         RunChoice choice = new(command);
         Option<bool> follow = new("--follow") { Description = "go on with new events until the run ends or Ctrl-C; with --json, one object a line" };
-        Option<long> after = new("--after") { Description = "only events after this number", HelpName = "number" };
+        Option<long> after = new Option<long>("--after") { Description = "only events after this number", HelpName = "number" }.Between(0, long.MaxValue);
         Option<bool> json = CommandOutput.JsonOption();
         foreach (Option option in (Option[])[follow, after, json])
         {
@@ -72,9 +72,9 @@ static class SteerCommands
         command.SetAction(parsed =>
         {
             CommandOutput output = new(parsed.GetValue(json));
-            using RunClient run = choice.Open(parsed);
             if (parsed.GetValue(follow))
             {
+                using RunClient run = choice.Open(parsed);
                 using Interrupt interrupt = new(TextWriter.Null, "");
                 foreach (JsonObject happened in run.Follow(parsed.GetValue(after), interrupt.Token))
                 {
@@ -85,20 +85,10 @@ static class SteerCommands
             }
 
             JsonArray all = [];
-            for (long last = parsed.GetValue(after); ;)
+            foreach (JsonObject happened in choice.Events(parsed, parsed.GetValue(after)))
             {
-                JsonArray some = run.Get($"/api/events?after={last}")["events"]!.AsArray();
-                if (some.Count == 0)
-                {
-                    break;
-                }
-
-                last = (long)some[^1]!["id"]!;
-                foreach (JsonNode? happened in some)
-                {
-                    all.Add(happened!.DeepClone());
-                    output.Text.WriteLine(Line(happened.AsObject()));
-                }
+                output.Text.WriteLine(Line(happened));
+                all.Add(happened.DeepClone());
             }
 
             output.Result(new JsonObject { ["events"] = all });

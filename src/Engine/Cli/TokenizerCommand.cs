@@ -23,7 +23,7 @@ static class TokenizerCommand
             "tokenizer train --data corpus.txt --vocabulary 4096 --out tokenizer.json",
             "tokenizer train --data 'docs/**/*.md,news.jsonl' --field body --vocabulary 32000 --special '<|end_of_text|>' --out tokenizer.json");
         CorpusOptions corpus = new(command);
-        Option<int> vocabulary = new("--vocabulary") { Description = "ids in all, the 256 bytes and special tokens included", DefaultValueFactory = _ => 4096 };
+        Option<int> vocabulary = new Option<int>("--vocabulary") { Description = "ids in all, the 256 bytes and special tokens included", DefaultValueFactory = _ => 4096 }.Between(256, 1 << 24);
         Option<string> pattern = new("--pattern") { Description = "where text is cut before merging", DefaultValueFactory = _ => "llama3" };
         pattern.AcceptOnlyFromAmong("llama3", "gpt2", "none");
         Option<string> special = new("--special") { Description = "special tokens, separated by commas; they get the last ids", DefaultValueFactory = _ => "" };

@@ -22,7 +22,7 @@ static class LinkEmulateCommand
         Option<string[]> set = new("--set") { Description = "a change to the profile, in the words of the console; may be given several times" };
         Option<string> transport = LinkCommand.TransportOption("quic", "quic", "tcp");
         Option<int> seed = new("--seed") { Description = "decides every random choice", DefaultValueFactory = _ => 1 };
-        Option<double> seconds = new("--seconds") { Description = "end after so long; 0 runs until interrupted or told to quit" };
+        Option<double> seconds = new Option<double>("--seconds") { Description = "end after so long; 0 runs until interrupted or told to quit" }.Between(0, 1e7);
         foreach (Option option in new Option[] { listen, target, profile, set, transport, seed, seconds }) command.Add(option);
         command.SetAction(async (parsed, cancellation) =>
         {

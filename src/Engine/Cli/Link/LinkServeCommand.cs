@@ -20,7 +20,7 @@ static class LinkServeCommand
         Option<string> identity = LinkCommand.IdentityOption();
         Option<string[]> allow = new("--allow") { Description = "a NodeId that may measure; without it anybody may who reaches the port" };
         Option<string> size = new("--message") { Description = "bytes of one message", DefaultValueFactory = _ => "2.2MiB" };
-        Option<double> seconds = new("--seconds") { Description = "end after so long; 0 serves until interrupted" };
+        Option<double> seconds = new Option<double>("--seconds") { Description = "end after so long; 0 serves until interrupted" }.Between(0, 1e7);
         foreach (Option option in new Option[] { listen, transport, identity, allow, size, seconds }) command.Add(option);
         command.SetAction(async (parsed, cancellation) =>
         {

@@ -21,9 +21,9 @@ static class LinkTestCommand
         Argument<string> address = new("address") { Description = "HOST:PORT of the server" };
         Option<string> node = new("--node") { Description = "the server's NodeId, as it prints it", Required = true };
         Option<string> transport = LinkCommand.TransportOption("both", "quic", "tcp", "both");
-        Option<double> seconds = new("--seconds") { Description = "how long each direction sends", DefaultValueFactory = _ => 10 };
+        Option<double> seconds = new Option<double>("--seconds") { Description = "how long each direction sends", DefaultValueFactory = _ => 10 }.Between(0.1, 1e6);
         Option<string> size = new("--message") { Description = "bytes of one message, at most the server's", DefaultValueFactory = _ => "2.2MiB" };
-        Option<int> depth = new("--depth") { Description = "messages under way at once, at most 8", DefaultValueFactory = _ => 8 };
+        Option<int> depth = new Option<int>("--depth") { Description = "messages under way at once, at most 8", DefaultValueFactory = _ => 8 }.Between(1, 8);
         Option<string> identity = LinkCommand.IdentityOption();
         Option<bool> json = CommandOutput.JsonOption();
         command.Add(address);
@@ -45,7 +45,7 @@ static class LinkTestCommand
             {
                 Duration = TimeSpan.FromSeconds(parsed.GetValue(seconds)),
                 MessageBytes = LinkCommand.Bytes("--message", parsed.GetValue(size)!),
-                Depth = Math.Clamp(parsed.GetValue(depth), 1, 8),
+                Depth = parsed.GetValue(depth),
             };
             output.Text.WriteLine($"this node is {self.Id}");
             List<LinkReport> reports = [];
