@@ -34,6 +34,21 @@ void otherAccess(uintptr_t address, size_t bytes, bool write, const void* caller
                                       static_cast<size_t>(address), where.c_str()), caller);
 }
 
+__attribute__((noinline)) void refuseClash(uintptr_t offset, Touch touch, const Clash& clash, const void* caller) {
+    BlockRunner& block = *runner;
+    const std::string line = sourceLine(block.touched.callerNear(offset, clash.other));
+    raiseFault(LaunchFailed, format("race on global memory: %s is %s here and %s by %s of the same block%s%s, with no barrier between",
+                                    block.job->memory->explain(block.globalBase + offset, true).c_str(), verbOf(touch), verbOf(clash.other),
+                                    nameOf(clash.who).c_str(), line.empty() ? "" : " at ", line.c_str()), caller);
+}
+
+__attribute__((always_inline)) inline void noteGlobal(BlockRunner& block, uintptr_t offset, size_t bytes, Touch touch, const void* caller) {
+    const Fiber& me = *block.fiber;
+    Clash clash;
+    if (block.touched.note(offset, bytes, touch, me.linear, caller, block.order, block.order.now(me.warp, me.lane), clash))
+        refuseClash(offset + clash.byte, touch, clash, caller);
+}
+
 // All bytes of the range equal `Written`: the only case that a correct kernel's reads meet.
 template <size_t Bytes>
 bool allWritten(const uint8_t* states) {
@@ -49,7 +64,7 @@ __attribute__((always_inline)) inline void access(const void* pointer, const voi
     const uintptr_t offset = address - block.globalBase;
     if (offset < DeviceMemory::RangeBytes) {
         uint8_t* states = block.globalShadow + offset;
-        block.touched.note(offset, Bytes, Write ? Touch::Write : Touch::Read, block.fiber->linear, caller);
+        noteGlobal(block, offset, Bytes, Write ? Touch::Write : Touch::Read, caller);
         if (allWritten<Bytes>(states)) return;
         if (block.job->memory->firstBad(address, Bytes, Write) != Bytes) globalFault(address, Bytes, Write, caller);
         if (Write) memset(states, Written, Bytes);
@@ -66,13 +81,25 @@ void checkAccess(uintptr_t address, size_t bytes, Touch touch, const void* calle
     const uintptr_t offset = address - block.globalBase;
     if (offset < DeviceMemory::RangeBytes) {
         if (block.job->memory->firstBad(address, bytes, write) != bytes) globalFault(address, bytes, write, caller);
-        block.touched.note(offset, bytes, touch, block.fiber->linear, caller);
+        noteGlobal(block, offset, bytes, touch, caller);
         if (write) memset(block.globalShadow + offset, Written, bytes);
     } else if (block.shared.contains(address)) {
-        block.shared.access(address, bytes, write, caller);
+        block.shared.access(address, bytes, touch, caller);
     } else if (address - block.fiber->stackLowest >= FiberStackBytes) {
         otherAccess(address, bytes, write, caller);
     }
+}
+
+void checkLanding(const PendingCopy& copy) {
+    checkAccess(copy.source, copy.validBytes, Touch::Read, copy.caller);
+    BlockRunner& block = *runner;
+    const uintptr_t offset = copy.source - block.globalBase;
+    Stamp who;
+    if (offset >= DeviceMemory::RangeBytes) return;
+    const size_t byte = block.touched.writtenSince(offset, copy.validBytes, copy.segment, who);
+    if (byte == copy.validBytes) return;
+    raiseFault(LaunchFailed, format("race on global memory: %s is read by a cp.async from here, and was written by the block before the copy was waited for",
+                                    block.job->memory->explain(copy.source + byte, true).c_str()), copy.caller);
 }
 
 }  // namespace soft

@@ -13,6 +13,7 @@
 #include "device/fiber.h"
 #include "device/footprint.h"
 #include "device/memory.h"
+#include "device/order.h"
 #include "device/shared.h"
 
 namespace soft {
@@ -31,6 +32,7 @@ struct PendingCopy {
     unsigned bytes;
     unsigned validBytes;
     unsigned group;
+    uint32_t segment;  // the first that begins after it was issued
     const void* caller;
 };
 
@@ -51,7 +53,6 @@ struct Fiber {
 struct Warp {
     uint32_t in[32][8];
     uint32_t out[32][4];
-    uint16_t interval;
 };
 
 struct KernelCode {
@@ -82,6 +83,7 @@ public:
     uintptr_t globalBase = 0;
     uint8_t* globalShadow = nullptr;
     BlockFootprint touched;
+    BlockOrder order;
     SharedMemory shared;
     Fiber* fiber = nullptr;
     bool onFiber = false;
@@ -108,7 +110,9 @@ private:
 extern thread_local BlockRunner* runner;
 
 Fiber* currentFiber();
-uint16_t warpInterval(unsigned warp);
+Stamp currentStamp();
+// "thread (5,0,0)", "several threads of warp 1" or "threads of several warps" of the running block.
+std::string nameOf(Stamp stamp);
 // Suspends the running fiber until its wait is over.
 void suspend(Wait wait);
 // The running lane's part of a meeting of the lanes in mask; returns this lane's outputs.
@@ -123,5 +127,7 @@ struct BlockStopped {};
 
 // A checked access of the running thread (access.cpp).
 void checkAccess(uintptr_t address, size_t bytes, Touch touch, const void* caller);
+// The source of a cp.async that lands now.
+void checkLanding(const PendingCopy& copy);
 
 }  // namespace soft

@@ -1,5 +1,6 @@
 // Warp collectives, computed once for the whole warp when its lanes have met.
 // Fragment layouts are those of the PTX manual for mma.sync: lane l has group g = l/4 and position t = l%4.
+#include <algorithm>
 #include <cstring>
 
 #include "device/block.h"
@@ -81,7 +82,7 @@ void loadMatrix(BlockRunner& block, unsigned warp, Warp& w) {
                 raiseFault(MisalignedAddress, format("ldmatrix row at shared offset %u, which is not a multiple of 16", offset),
                            block.fiber->caller);
             const uintptr_t address = block.shared.base() + offset;
-            block.shared.access(address, 16, false, block.fiber->caller);
+            block.shared.access(address, 16, Touch::Read, block.fiber->caller);
             memcpy(rows[r], reinterpret_cast<const void*>(address), 16);
         }
         for (unsigned l = 0; l < 32; l++) {
@@ -114,6 +115,12 @@ void vote(Warp& w, uint32_t mask) {
     for (unsigned l = 0; l < 32; l++) w.out[l][0] = ballot;
 }
 
+// Orders what the lanes did before, when they are all that the warp has.
+void syncWarp(BlockRunner& block, unsigned warp, uint32_t mask) {
+    const size_t lanes = std::min<size_t>(32, block.fibers.size() - 32 * warp);
+    if (mask == (lanes == 32 ? ~0u : (1u << lanes) - 1)) block.order.warpSync(warp);
+}
+
 }  // namespace
 
 void perform(BlockRunner& block, unsigned warp, uint32_t mask, Meeting meeting) {
@@ -121,7 +128,7 @@ void perform(BlockRunner& block, unsigned warp, uint32_t mask, Meeting meeting) 
     if (meeting >= Meeting::LoadMatrix && mask != ~0u)
         raiseFault(LaunchFailed, format("ldmatrix and mma need all 32 lanes, mask %08x", mask), block.fiber->caller);
     switch (meeting) {
-        case Meeting::SyncWarp: w.interval++; break;
+        case Meeting::SyncWarp: syncWarp(block, warp, mask); break;
         case Meeting::Shuffle: shuffle(block, warp, w, mask); break;
         case Meeting::Vote: vote(w, mask); break;
         case Meeting::LoadMatrix: loadMatrix(block, warp, w); break;

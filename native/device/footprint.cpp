@@ -42,7 +42,8 @@ void normalize(std::vector<Range>& ranges) {
     ranges.resize(kept);
 }
 
-void BlockFootprint::clear() {
+void BlockFootprint::clear(bool forgetStamps) {
+    if (forgetStamps) pool_.clear();
     pages.clear();
     memset(recentNumber_, 0, sizeof recentNumber_);
 }
@@ -50,13 +51,32 @@ void BlockFootprint::clear() {
 BlockPage* BlockFootprint::lookUp(uintptr_t number) {
     BlockPage*& page = pages[number];
     if (!page && pages.size() <= PagesMost) {
-        if (pool_.size() < pages.size()) pool_.push_back(std::make_unique<BlockPage>());
+        if (pool_.size() < pages.size()) {
+            pool_.push_back(std::make_unique<BlockPage>());
+            if (pool_.size() <= StampedMost) pool_.back()->stamps = std::make_unique<Stamp[]>(Touches * FootprintPage::Bytes);
+        }
         page = pool_[pages.size() - 1].get();
         memset(page->masks, 0, sizeof page->masks);
     }
     recentNumber_[number % Recent] = number + 1;
     recent_[number % Recent] = page;
     return page;
+}
+
+size_t BlockFootprint::writtenSince(uintptr_t offset, size_t bytes, uint32_t segment, Stamp& who) {
+    for (size_t i = 0; i < bytes; i++) {
+        const size_t at = (offset + i) % FootprintPage::Bytes;
+        const BlockPage* page = pageOf((offset + i) / FootprintPage::Bytes);
+        if (!page || !page->stamps || !(page->masks[Write][at / 64] >> at % 64 & 1)) continue;
+        who = *page->stampsOf(Touch::Write, at);
+        if (who >> BlockOrder::LaneBits >= segment) return i;
+    }
+    return bytes;
+}
+
+const void* BlockFootprint::callerNear(uintptr_t offset, Touch touch) {
+    const BlockPage* page = pageOf(offset / FootprintPage::Bytes);
+    return page ? page->caller[size_t(touch)][offset % FootprintPage::Bytes / FootprintPage::Granule] : nullptr;
 }
 
 bool LaunchFootprint::add(const BlockFootprint& block, uint32_t number, Conflict& conflict) {
@@ -70,9 +90,9 @@ bool LaunchFootprint::add(const BlockFootprint& block, uint32_t number, Conflict
         }
         LaunchPage& all = *found->second;
         for (size_t word = 0; word < FootprintPage::Words; word++) {
-            for (size_t my = 0; my < 3; my++) {
+            for (size_t my = 0; my < Touches; my++) {
                 if (!mine->masks[my][word]) continue;
-                for (size_t their = 0; their < 3; their++) {
+                for (size_t their = 0; their < Touches; their++) {
                     const uint64_t bad = clash(*mine, all, word, my, their);
                     if (!bad) continue;
                     const size_t at = 64 * word + static_cast<size_t>(__builtin_ctzll(bad)), granule = at / FootprintPage::Granule;
@@ -82,7 +102,7 @@ bool LaunchFootprint::add(const BlockFootprint& block, uint32_t number, Conflict
                 }
             }
         }
-        for (size_t kind = 0; kind < 3; kind++) {
+        for (size_t kind = 0; kind < Touches; kind++) {
             for (size_t word = 0; word < FootprintPage::Words; word++) {
                 const uint64_t mask = mine->masks[kind][word];
                 if (!mask) continue;

@@ -33,8 +33,8 @@ EXPORT uint32_t soft_vote(uint32_t mask, int predicate) {
 }
 
 EXPORT void* soft_shared_dynamic() { return runner->shared.dynamic(); }
-EXPORT void* soft_shared_array(const void* declaration, uint64_t bytes, uint64_t alignment) {
-    return runner->shared.array(declaration, bytes, alignment);
+EXPORT void* soft_shared_array(const char* name, const void* declaration, uint64_t bytes, uint64_t alignment) {
+    return runner->shared.array(name, declaration, bytes, alignment);
 }
 EXPORT uint32_t soft_shared_offset(const void* pointer) {
     const auto address = reinterpret_cast<uintptr_t>(pointer);
@@ -77,7 +77,7 @@ EXPORT void soft_copy_async(uint32_t offset, const void* source, uint32_t bytes,
     if (validBytes) checkAccess(from, validBytes, Touch::Read, CALLER);
     runner->shared.beginCopy(to, bytes, CALLER);
     Fiber& me = *currentFiber();
-    me.copies.push_back({to, from, bytes, validBytes, me.copyGroup, CALLER});
+    me.copies.push_back({to, from, bytes, validBytes, me.copyGroup, runner->order.nextSegment(), CALLER});
 }
 
 EXPORT void soft_copy_commit() { currentFiber()->copyGroup++; }
@@ -92,7 +92,7 @@ EXPORT void soft_copy_wait(uint32_t pendingGroups) {
             me.copies[kept++] = copy;
             continue;
         }
-        if (copy.validBytes) checkAccess(copy.source, copy.validBytes, Touch::Read, copy.caller);
+        if (copy.validBytes) checkLanding(copy);
         runner->shared.landCopy(copy.destination, copy.bytes, CALLER);
         auto* to = reinterpret_cast<uint8_t*>(copy.destination);
         memcpy(to, reinterpret_cast<const void*>(copy.source), copy.validBytes);
@@ -110,8 +110,7 @@ std::atomic_ref<T> atomicTarget(T* target, const void* caller) {
     if (address % sizeof(T))
         raiseFault(MisalignedAddress, format("atomic at 0x%zx, which is not a multiple of %zu bytes",
                                              static_cast<size_t>(address), sizeof(T)), caller);
-    if (runner->shared.contains(address)) runner->shared.atomic(address, sizeof(T), caller);
-    else checkAccess(address, sizeof(T), Touch::Atomic, caller);
+    checkAccess(address, sizeof(T), Touch::Atomic, caller);
     return std::atomic_ref<T>(*target);
 }
 

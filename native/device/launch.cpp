@@ -20,7 +20,16 @@ void setScheduleSeed(unsigned seed) { seedInUse = seed; }
 unsigned scheduleSeed() { return seedInUse; }
 
 Fiber* currentFiber() { return runner->fiber; }
-uint16_t warpInterval(unsigned warp) { return runner->warps[warp].interval; }
+Stamp currentStamp() { return runner->order.now(runner->fiber->warp, runner->fiber->lane); }
+
+std::string nameOf(Stamp stamp) {
+    const BlockOrder& order = runner->order;
+    if (order.isSeveralWarps(stamp)) return "threads of several warps";
+    const unsigned warp = order.warpOf(stamp), lane = stamp % (1u << BlockOrder::LaneBits);
+    if (lane == BlockOrder::SeveralLanes) return format("several threads of warp %u", warp);
+    const Dim3& at = runner->fibers[32 * warp + lane].index;
+    return format("thread (%u,%u,%u)", at.x, at.y, at.z);
+}
 
 void suspend(Wait wait) {
     Fiber* me = runner->fiber;
@@ -81,10 +90,10 @@ void BlockRunner::run(uint64_t blockNumber) {
     const Dim3& grid = job->gridSize;
     blockIndex = {static_cast<unsigned>(blockNumber % grid.x), static_cast<unsigned>(blockNumber / grid.x % grid.y),
                   static_cast<unsigned>(blockNumber / grid.x / grid.y)};
-    shared.reset(job->dynamicBytes);
-    touched.clear();
+    const bool forgetStamps = order.begin(static_cast<unsigned>(warps.size()));
+    shared.reset(job->dynamicBytes, forgetStamps);
+    touched.clear(forgetStamps);
     shuffleOrder(blockNumber);
-    for (Warp& w : warps) w.interval = 0;
     for (Fiber& f : fibers) {
         f.stackPointer = prepareFiber(reinterpret_cast<uint8_t*>(f.stackLowest), fiberMain);
         f.wait = Wait::Ready;
@@ -111,10 +120,9 @@ void BlockRunner::refuseRaces(uint64_t blockNumber) {
     Conflict c;
     if (!job->footprint->add(touched, static_cast<uint32_t>(blockNumber), c)) return;
     fiber = &fibers[c.thread];
-    const auto verb = [](Touch touch) { return touch == Touch::Read ? "read" : touch == Touch::Write ? "written" : "changed by an atomic"; };
     const Dim3& grid = job->gridSize;
     raiseFault(LaunchFailed, format("race on global memory: %s is %s here and %s by block (%u,%u,%u) of the same launch",
-                                    job->memory->explain(globalBase + c.offset, true).c_str(), verb(c.mine), verb(c.other), c.otherBlock % grid.x,
+                                    job->memory->explain(globalBase + c.offset, true).c_str(), verbOf(c.mine), verbOf(c.other), c.otherBlock % grid.x,
                                     c.otherBlock / grid.x % grid.y, c.otherBlock / grid.x / grid.y), c.caller);
 }
 
@@ -195,7 +203,7 @@ void BlockRunner::refuseStuckWarp(unsigned warp) {
 }
 
 void BlockRunner::releaseBarrier() {
-    shared.barrier();
+    order.barrier();
     for (Fiber& f : fibers)
         if (f.wait == Wait::Barrier) f.wait = Wait::Ready;
 }

@@ -1,6 +1,7 @@
 // Bounds, initialisation, pending copies and races of shared memory.
 #include "device/shared.h"
 
+#include <algorithm>
 #include <cstring>
 #include <sys/mman.h>
 
@@ -10,17 +11,16 @@ namespace soft {
 
 namespace {
 constexpr size_t RedZoneBytes = 64;
-constexpr size_t GranuleBytes = 2;
-}  // namespace
+}
 
-SharedMemory::SharedMemory() : states_(MostBytes), records_(MostBytes / GranuleBytes) {
+SharedMemory::SharedMemory() : states_(MostBytes) {
     void* at = mmap(nullptr, MostBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (at == MAP_FAILED) abort();
     bytes_ = static_cast<uint8_t*>(at);
-    for (Record& r : records_) r = {0, 0, 0, 0, 0, Nobody, Nobody, Nobody};
+    for (auto& stamps : stamps_) stamps.resize(MostBytes);
 }
 
-void SharedMemory::reset(size_t dynamicBytes) {
+void SharedMemory::reset(size_t dynamicBytes, bool forgetStamps) {
     // NaN as bf16 and fp32: what slips past the checks still cannot look like a number.
     memset(bytes_, 0xFF, top_);
     memset(states_.data(), Outside, top_);
@@ -29,21 +29,27 @@ void SharedMemory::reset(size_t dynamicBytes) {
     memset(states_.data(), NeverWritten, dynamicBytes);
     memset(bytes_, 0xFF, dynamicBytes);
     top_ = dynamicBytes;
-    interval_++;
+    if (forgetStamps)
+        for (auto& stamps : stamps_) std::fill(stamps.begin(), stamps.end(), 0);
 }
 
-void* SharedMemory::array(const void* declaration, size_t bytes, size_t alignment) {
+void* SharedMemory::array(const char* name, const void* declaration, size_t bytes, size_t alignment) {
     for (const Array& a : arrays_)
         if (a.declaration == declaration) return bytes_ + a.offset;
     const size_t unit = alignment < 16 ? 16 : alignment;
     const size_t offset = (top_ + RedZoneBytes + unit - 1) / unit * unit;
     if (offset + bytes > MostBytes)
-        raiseFault(LaunchFailed, format("a shared array of %zu bytes does not fit beside %zu bytes already in use", bytes,
-                                        top_), nullptr);
+        raiseFault(LaunchFailed, format("shared array %s of %zu bytes does not fit beside %zu bytes already in use", name, bytes, top_), nullptr);
     memset(states_.data() + offset, NeverWritten, bytes);
     top_ = offset + bytes;
-    arrays_.push_back({declaration, offset});
+    arrays_.push_back({declaration, name, offset, bytes});
     return bytes_ + offset;
+}
+
+std::string SharedMemory::place(size_t offset) const {
+    for (const Array& a : arrays_)
+        if (offset >= a.offset && offset < a.offset + a.bytes + RedZoneBytes) return format("offset %zu of %s", offset - a.offset, a.name);
+    return format("offset %zu", offset);
 }
 
 void SharedMemory::checkStates(size_t offset, size_t bytes, bool write, const void* caller) const {
@@ -53,87 +59,43 @@ void SharedMemory::checkStates(size_t offset, size_t bytes, bool write, const vo
         const char* what = state == Outside        ? "outside the block's shared memory"
                            : state == CopyInFlight ? "the target of a cp.async that was not waited for"
                                                    : "never written";
-        raiseFault(IllegalAddress, format("%s of %zu bytes of shared memory at offset %zu: byte %zu is %s (the block has %zu "
-                                          "dynamic bytes)", write ? "write" : "read", bytes, offset, offset + i, what,
-                                          dynamicBytes_), caller);
+        raiseFault(IllegalAddress, format("%s of %zu bytes of shared memory at %s: byte %zu is %s (the block has %zu dynamic bytes)",
+                                          write ? "write" : "read", bytes, place(offset).c_str(), i, what, dynamicBytes_), caller);
     }
 }
 
-bool SharedMemory::ordered(uint16_t other, uint16_t otherWarpInterval, const Fiber& me) const {
-    if (other == me.linear) return true;
-    if (other == SeveralWarps) return false;
-    const unsigned warp = other >= SeveralOfWarp ? other - unsigned(SeveralOfWarp) : other / 32u;
-    return warp == me.warp && otherWarpInterval != warpInterval(me.warp);
-}
-
-void SharedMemory::record(size_t offset, size_t bytes, Kind kind, const void* caller) {
-    const bool write = kind != Kind::Read;
-    const Fiber& me = *currentFiber();
-    const uint16_t mine = static_cast<uint16_t>(me.linear);
-    const uint16_t warpNow = warpInterval(me.warp);
-    for (size_t g = offset / GranuleBytes; g <= (offset + bytes - 1) / GranuleBytes; g++) {
-        Record& r = records_[g];
-        const bool afterWrite = r.writeInterval == interval_ && !ordered(r.writer, r.writeWarpInterval, me);
-        const bool afterAtomic = kind != Kind::Atomic && r.atomicInterval == interval_ && r.atomicActor != mine;
-        if (afterWrite || afterAtomic) {
-            const std::string other = afterWrite ? format("written by thread %u", unsigned(r.writer)) : "changed by another thread's atomic";
-            raiseFault(LaunchFailed, format("race on shared memory at offset %zu: %s here, %s with no barrier between",
-                                            g * GranuleBytes, write ? "written" : "read", other.c_str()), caller);
-        }
-        if (write) {
-            if (r.readInterval == interval_ && !ordered(r.reader, r.readWarpInterval, me)) {
-                const std::string reader = r.reader == SeveralWarps     ? "several warps"
-                                           : r.reader >= SeveralOfWarp ? format("warp %u", r.reader - SeveralOfWarp)
-                                                                       : format("thread %u", unsigned(r.reader));
-                raiseFault(LaunchFailed, format("race on shared memory at offset %zu: written here, read by %s with no barrier "
-                                                "between", g * GranuleBytes, reader.c_str()), caller);
-            }
-            if (kind == Kind::Atomic) {
-                r.atomicActor = r.atomicInterval == interval_ && r.atomicActor != mine ? SeveralWarps : mine;
-                r.atomicInterval = interval_;
-                continue;
-            }
-            r.writeInterval = interval_;
-            r.writeWarpInterval = warpNow;
-            r.writer = mine;
-        } else {
-            uint16_t reader = mine;
-            if (r.readInterval == interval_ && r.reader != mine) {
-                const unsigned warp = r.reader >= SeveralOfWarp ? r.reader - unsigned(SeveralOfWarp) : r.reader / 32u;
-                if (r.reader == SeveralWarps || warp != me.warp) reader = SeveralWarps;
-                else if (r.readWarpInterval == warpNow) reader = static_cast<uint16_t>(SeveralOfWarp + me.warp);
-            }
-            r.readInterval = interval_;
-            r.readWarpInterval = warpNow;
-            r.reader = reader;
-        }
+void SharedMemory::record(size_t offset, size_t bytes, Touch touch, const void* caller) {
+    const BlockOrder& order = runner->order;
+    const Stamp me = currentStamp();
+    for (size_t other = 0; other < Touches; other++) {
+        if (Touch(other) == touch && touch != Touch::Write) continue;
+        const Stamp* last = &stamps_[other][offset];
+        size_t byte;
+        if (order.findUnordered(last, bytes, me, byte))
+            raiseFault(LaunchFailed, format("race on shared memory at %s: %s here, %s by %s with no barrier between", place(offset + byte).c_str(),
+                                            verbOf(touch), verbOf(Touch(other)), nameOf(last[byte]).c_str()), caller);
     }
+    order.stamp(&stamps_[static_cast<size_t>(touch)][offset], bytes, touch, me);
 }
 
-void SharedMemory::access(uintptr_t address, size_t bytes, bool write, const void* caller) {
+void SharedMemory::access(uintptr_t address, size_t bytes, Touch touch, const void* caller) {
     const size_t offset = address - base();
-    checkStates(offset, bytes, write, caller);
-    record(offset, bytes, write ? Kind::Write : Kind::Read, caller);
-    if (write) memset(&states_[offset], Written, bytes);
-}
-
-void SharedMemory::atomic(uintptr_t address, size_t bytes, const void* caller) {
-    const size_t offset = address - base();
-    checkStates(offset, bytes, false, caller);
-    record(offset, bytes, Kind::Atomic, caller);
+    checkStates(offset, bytes, touch == Touch::Write, caller);
+    record(offset, bytes, touch, caller);
+    if (touch == Touch::Write) memset(&states_[offset], Written, bytes);
 }
 
 void SharedMemory::beginCopy(uintptr_t address, size_t bytes, const void* caller) {
     const size_t offset = address - base();
     checkStates(offset, bytes, true, caller);
-    record(offset, bytes, Kind::Write, caller);
+    record(offset, bytes, Touch::Write, caller);
     memset(&states_[offset], CopyInFlight, bytes);
 }
 
 void SharedMemory::landCopy(uintptr_t address, size_t bytes, const void* caller) {
     const size_t offset = address - base();
     memset(&states_[offset], Written, bytes);
-    record(offset, bytes, Kind::Write, caller);
+    record(offset, bytes, Touch::Write, caller);
 }
 
 }  // namespace soft

@@ -35,7 +35,7 @@ void soft_warp_sync(unsigned mask);
 unsigned long soft_shuffle(unsigned mask, unsigned long value, unsigned sourceLane);
 unsigned soft_vote(unsigned mask, int predicate);
 void* soft_shared_dynamic();
-void* soft_shared_array(const void* declaration, unsigned long bytes, unsigned long alignment);
+void* soft_shared_array(const char* name, const void* declaration, unsigned long bytes, unsigned long alignment);
 unsigned soft_shared_offset(const void* pointer);
 void soft_load_matrix(unsigned* registers, unsigned offset, unsigned matrices, int transposed);
 void soft_multiply_bf16(const unsigned* a, const unsigned* b, float* d);
@@ -164,7 +164,7 @@ template <class T> inline void __stcg(T* p, T v) { *p = v; }
 #define SHARED(type, name, count)                                                                              \
     static const char name##_declaration = 0;                                                                  \
     type(&name)[count] =                                                                                       \
-        *static_cast<type(*)[count]>(soft_shared_array(&name##_declaration, sizeof(type) * (count), alignof(type)))
+        *static_cast<type(*)[count]>(soft_shared_array(#name, &name##_declaration, sizeof(type) * (count), alignof(type)))
 
 // The PTX wrappers of ptx.cuh.
 inline unsigned shared_address(const void* p) { return soft_shared_offset(p); }

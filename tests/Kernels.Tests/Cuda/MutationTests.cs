@@ -97,7 +97,7 @@ public sealed class MutationTests : PlantedFaults
     }
 
     [Theory]
-    [InlineData("columns - c, y);\n}", "columns - c + 1, y);\n}", "past the end of allocation")]
+    [InlineData("columns - c, y);\n}", "columns - c + 1, y);\n}", "race on global memory")]
     [InlineData("return row < rows;", "return row <= rows;", "past the end of allocation")]
     [InlineData("if (count >= 8 && aligned_16(p)) {\n        load_8(p, f);", "if (count >= 8) {\n        load_8(p, f);", "not a multiple of 16")]
     public void Add_Mutated_IsCaught(string before, string after, string expected)
@@ -110,7 +110,7 @@ public sealed class MutationTests : PlantedFaults
 
     [Theory]
     [InlineData("if (columns - c >= 8 && ((u64)from | (u64)to) % alignof(Vector) == 0)", "if (columns - c >= 8)", "not a multiple of 16")]
-    [InlineData("j < min(8, columns - c)", "j <= min(8, columns - c)", "past the end of allocation")]
+    [InlineData("j < min(8, columns - c)", "j <= min(8, columns - c)", "race on global memory")]
     public void Copy_Mutated_IsCaught(string before, string after, string expected)
     {
         const int Rows = 3, Columns = 13;

@@ -9,6 +9,7 @@ public class NativeTests
     [Theory]
     [InlineData("device")]
     [InlineData("stream")]
+    [InlineData("hazard")]
     [InlineData("product")]
     [InlineData("nccl")]
     public void SoftwareDevice_OwnTest_Passes(string test)

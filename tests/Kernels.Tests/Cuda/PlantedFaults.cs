@@ -27,6 +27,19 @@ public abstract class PlantedFaults : IDisposable
         return variable.Address;
     }
 
+    /// <summary>The kernel `planted` of a text.</summary>
+    private protected CudaKernel Planted(string kernel) =>
+        new CudaModule(Context, SoftwareCuda.Compiler.CompileText("planted.cu", "#include \"ptx.cuh\"\n" + kernel, "sm_80")).Kernel("planted");
+
+    private protected static string Kernel(string parameters, string body) => $"extern \"C\" __global__ void planted({parameters}) {{ {body} }}\n";
+
+    /// <summary>What the device says of one block of a kernel that must go wrong.</summary>
+    private protected string Fault(string kernel, int threads, int sharedBytes, params KernelArgument[] arguments)
+    {
+        Planted(kernel).Launch(Stream, 1, threads, sharedBytes, arguments);
+        return FaultOf("planted");
+    }
+
     /// <summary>What the device says about the work so far, which must have gone wrong in this kernel.</summary>
     private protected string FaultOf(string kernel)
     {
