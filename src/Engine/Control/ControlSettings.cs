@@ -42,15 +42,26 @@ sealed record ControlSettings
     /// or finds its neighbours silent too.</summary>
     public TimeSpan SilenceLimit { get; init; } = TimeSpan.FromSeconds(1.6);
 
-    /// <summary>A member whose compute has not ended for this multiple of its own usual microbatch hangs, and is removed if its
-    /// stage has another holder. Larger than any slowing down within one microbatch that a shared machine shows.</summary>
+    /// <summary>A member whose compute thread has been at one task for this multiple of the time that such a task usually takes
+    /// it hangs, and is removed if the run can do without it. Larger than any slowing down within one task that a shared
+    /// machine shows.</summary>
     public double HangFactor { get; init; } = 8;
 
-    /// <summary>No compute hangs earlier: with a heartbeat and a tick it is noticed within 3 s.</summary>
+    /// <summary>No microbatch hangs earlier: with a heartbeat and a tick it is noticed within 3 s.</summary>
     public TimeSpan HangLeast { get; init; } = TimeSpan.FromSeconds(2);
 
-    /// <summary>Patience with the first compute, whose usual time nobody knows.</summary>
+    /// <summary>Nothing else hangs earlier: a sum or an apply may take milliseconds, which a busy machine stretches to seconds.</summary>
+    public TimeSpan HangLeastOfOthers { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>Patience with a task whose usual time nobody knows: the first microbatch.</summary>
     public TimeSpan HangFirst { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>A task that has lasted longer hangs.</summary>
+    public TimeSpan PatienceWith(in OpenTask open)
+    {
+        TimeSpan usual = open.Usual * HangFactor, least = open.Task == ComputeTask.Microbatch ? HangLeast : HangLeastOfOthers;
+        return usual == TimeSpan.Zero ? HangFirst : usual > least ? usual : least;
+    }
 
     /// <summary>How often each member hears something, so that it can tell deafness from quiet.</summary>
     public TimeSpan PulseInterval { get; init; } = TimeSpan.FromSeconds(0.5);
@@ -64,10 +75,16 @@ sealed record ControlSettings
     /// <summary>A neighbour's suspicion counts as a witness for this long.</summary>
     public TimeSpan AccusationLasts { get; init; } = TimeSpan.FromSeconds(5);
 
+    /// <summary>A newcomer has its state within this and the time that the stage's bytes take at HandoverBytesPerSecond.</summary>
     public TimeSpan HandoverWithin { get; init; } = TimeSpan.FromSeconds(120);
 
-    /// <summary>A reduction that lasts longer has two replicas that do not reach each other; one of them leaves.</summary>
+    public double HandoverBytesPerSecond { get; init; } = 10e6;
+
+    /// <summary>A reduction in which nobody has got on for this long has two replicas that do not reach each other; one of them
+    /// leaves. Once the same replicas have reduced: HangFactor times what that took, ReduceLeast at least.</summary>
     public TimeSpan ReduceWithin { get; init; } = TimeSpan.FromSeconds(120);
+
+    public TimeSpan ReduceLeast { get; init; } = TimeSpan.FromSeconds(15);
 
     /// <summary>A step that nothing was contributed to for so long (or twice the last step's time) is looked after.</summary>
     public TimeSpan RecheckAfter { get; init; } = TimeSpan.FromSeconds(10);

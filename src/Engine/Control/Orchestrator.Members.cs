@@ -24,7 +24,10 @@ sealed partial class Orchestrator
         public Instant AccusedAt;
         public Instant AccusesAt;
         public TimeSpan Silence;
-        public TimeSpan Computing;
+        public OpenTask Open;
+        public bool IsHangTold;
+        public bool HasReduced;
+        public PeerId LoadsFrom;
         public Instant DoubtedUntil;
         public Instant LoadUntil = Instant.Never;
 
@@ -203,9 +206,13 @@ sealed partial class Orchestrator
     void LoadFrom(PeerId peer, PeerId source, Instant now)
     {
         MemberInfo member = _members[peer];
-        member.LoadUntil = now + _settings.HandoverWithin;
+        member.LoadUntil = now + LoadPatience(member);
+        member.LoadsFrom = source;
         Send(peer, new OrchestratorMessage.LoadState(member.AdmittedEpoch, CommittedStep, source));
     }
+
+    TimeSpan LoadPatience(MemberInfo member) =>
+        _settings.HandoverWithin + TimeSpan.FromSeconds(_settings.Model.Bytes(_slices[member.Stage]) / _settings.HandoverBytesPerSecond);
 
     void StateLoaded(MemberInfo member, PeerMessage.StateLoaded loaded, Instant now)
     {
@@ -218,9 +225,11 @@ sealed partial class Orchestrator
 
     void DropLateLoaders(Instant now)
     {
-        PeerId[] late = [.. _members.Where(m => !m.Value.HasState && m.Value.LoadUntil <= now).Select(m => m.Key)];
-        if (late.Length > 0)
-            Remove(late, $"its state was not loaded within {_settings.HandoverWithin.TotalSeconds:F0} s", now);
+        foreach ((PeerId late, MemberInfo member) in _members.Where(m => !m.Value.HasState && m.Value.LoadUntil <= now).ToArray())
+        {
+            if (_members.ContainsKey(late))
+                Remove([late], $"its state was not loaded within {LoadPatience(member).TotalSeconds:F0} s", now);
+        }
     }
 
     void Drain(PeerId peer, Instant now)
@@ -269,6 +278,9 @@ sealed partial class Orchestrator
         Publish();
         if (reopens)
             Reopen();
+        // whoever was taking the state of one that is gone takes another's
+        foreach (PeerId newcomer in _members.Where(m => !m.Value.HasState && Phase == RunPhase.Handover && peers.Contains(m.Value.LoadsFrom)).Select(m => m.Key).ToArray())
+            HandOver(newcomer, now);
         Settle(now);
     }
 

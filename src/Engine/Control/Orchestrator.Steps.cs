@@ -24,7 +24,8 @@ sealed partial class Orchestrator
     long _reduceId;
     int _reduceTries;
     Instant _progressAt, _stepBeganAt;
-    TimeSpan _stepLasted;
+    TimeSpan _stepLasted, _reduceLasted;
+    Instant _reduceBeganAt;
 
     /// <summary>The members that have the state are the holders of the next step.</summary>
     void BeginStep(Instant now)
@@ -211,7 +212,7 @@ sealed partial class Orchestrator
         _reduceId = (long)Term << 32 | (uint)++_reduceTries;
         _reducedSums.Clear();
         _departed.Clear();
-        _progressAt = now;
+        (_progressAt, _reduceBeganAt) = (now, now);
         SetPhase(RunPhase.Reducing, "");
         _shares = [.. _table.Shares()];
         var reduce = new OrchestratorMessage.Reduce(_table.Step, _reduceId, _shares);
@@ -227,6 +228,7 @@ sealed partial class Orchestrator
         if (Phase != RunPhase.Reducing || reduced.ReduceId != _reduceId || !member.HasState)
             return;
         _reducedSums[member.Profile.Peer] = reduced.TensorSquares;
+        _progressAt = now;
         CommitIfReduced(now);
     }
 
@@ -270,16 +272,24 @@ sealed partial class Orchestrator
             SetPhase(RunPhase.Running, "");
     }
 
-    // Two replicas of a stage wait for each other's sums: the later of them in peer order leaves, its share is done again.
+    // Two replicas of a stage wait for each other's sums: the later of them in peer order leaves, its share is done again. One
+    // whose compute thread is at work has what it waited for; whether that thread hangs is another question.
     void DropUnreduced(Instant now)
     {
+        TimeSpan known = _reduceLasted * _settings.HangFactor;
+        bool isKnown = _reduceLasted > TimeSpan.Zero && _members.Values.All(m => m.HasReduced || !m.HasState);
+        TimeSpan patience = !isKnown ? _settings.ReduceWithin : known > _settings.ReduceLeast ? known : _settings.ReduceLeast;
+        if (now - _progressAt <= patience)
+            return;
         _progressAt = now;
         PeerId[] late = [.. Enumerable.Range(0, _settings.StageCount)
             .Select(stage => _members.Where(m => m.Value.Stage == stage && m.Value.HasState).ToArray())
-            .Where(holders => holders.Length > 1 && holders.Any(h => !_reducedSums.ContainsKey(h.Key)))
-            .Select(holders => holders.Last(h => !_reducedSums.ContainsKey(h.Key)).Key)];
+            .Where(holders => holders.Length > 1 && holders.Any(IsWaiting))
+            .Select(holders => holders.Last(IsWaiting).Key)];
         if (late.Length > 0)
-            Remove(late, $"the reduction of step {_table.Step} was not done within {_settings.ReduceWithin.TotalSeconds:F0} s; look at the links between the replicas", now);
+            Remove(late, $"the reduction of step {_table.Step} was not done within {patience.TotalSeconds:F0} s; look at the links between the replicas", now);
+
+        bool IsWaiting(KeyValuePair<PeerId, MemberInfo> holder) => !_reducedSums.ContainsKey(holder.Key) && holder.Value.Open.Task == ComputeTask.None;
     }
 
     void CommitIfReduced(Instant now)
@@ -305,6 +315,9 @@ sealed partial class Orchestrator
     void Commit(double norm, PeerId[] holders, Instant now)
     {
         _lastNorm = norm;
+        _reduceLasted = now - _reduceBeganAt;
+        foreach (PeerId holder in holders)
+            _members[holder].HasReduced = true;
         _lastScale = _settings.ClipNorm > 0 && norm > _settings.ClipNorm ? _settings.ClipNorm / norm : 1;
         CommittedStep = _table.Step;
         Persist(new DurableRecord.StepCommitted(Branch, CommittedStep, _lastScale, norm, _table.Loss) { Shares = _shares });

@@ -186,7 +186,7 @@ sealed partial class Orchestrator
             case PeerMessage.Heartbeat heartbeat:
                 member.ServiceNanoseconds = heartbeat.ServiceNanoseconds;
                 member.Silence = TimeSpan.FromTicks(heartbeat.SilenceNanoseconds / 100);
-                member.Computing = TimeSpan.FromTicks(heartbeat.ComputingNanoseconds / 100);
+                member.Open = heartbeat.Open;
                 break;
             case PeerMessage.Contributed contributed:
                 Contribute(member, contributed, now);
@@ -248,7 +248,7 @@ sealed partial class Orchestrator
             GrantMore(now);
             RecheckStalled(now);
         }
-        else if (Phase == RunPhase.Reducing && now - _progressAt > _settings.ReduceWithin)
+        else if (Phase == RunPhase.Reducing)
         {
             DropUnreduced(now);
         }
@@ -267,17 +267,25 @@ sealed partial class Orchestrator
             bool isCertain = IsAccused(member, now) || isDeaf && IsRecent(member.AccusesAt, now) || _settings.StageCount == 1 && (silent > 2 * _settings.SilenceLimit || member.Silence > 2 * _settings.SilenceLimit);
             if ((isSilent || isDeaf) && isCertain && _members.ContainsKey(peer) && HasOtherHolder(member, now))
                 Remove([peer], isSilent ? $"silent for {silent.TotalSeconds:F1} s, and suspected by its neighbours" : $"it hears nobody for {member.Silence.TotalSeconds:F1} s", now);
-            else if (IsHung(member) && _members.ContainsKey(peer) && HasOtherHolder(member, now))
-                Remove([peer], $"its compute has not ended for {member.Computing.TotalSeconds:F1} s; a microbatch takes it {member.ServiceNanoseconds / 1e9:F2} s", now);
+            else if (_members.ContainsKey(peer))
+                LookAtHang(member, now);
         }
     }
 
-    // Its loop lives and says so itself: measured by its own usual time, so that a slow peer is not a hung one.
-    bool IsHung(MemberInfo member)
+    // Its loop lives and says so itself: measured by its own usual time, so that a slow peer is not a hung one. Who holds nothing
+    // yet can be missed; the only holder of a stage cannot: its state exists nowhere else.
+    void LookAtHang(MemberInfo member, Instant now)
     {
-        TimeSpan usual = TimeSpan.FromTicks(member.ServiceNanoseconds / 100) * _settings.HangFactor;
-        return member.Computing > (usual == TimeSpan.Zero ? _settings.HangFirst : usual > _settings.HangLeast ? usual : _settings.HangLeast);
+        bool isHung = IsHung(member), isOnlyOne = member.HasState && !HasOtherHolder(member, now);
+        string text = $"its compute has not ended for {member.Open.Lasted.TotalSeconds:F1} s: {member.Open.Words}, which takes it {member.Open.Usual.TotalSeconds:F2} s";
+        if (isHung && !isOnlyOne)
+            Remove([member.Profile.Peer], text, now);
+        else if (isHung && !member.IsHangTold)
+            Note($"{member.Profile.Peer.Short} hangs ({text}); the run waits for it: nobody else holds stage {member.Stage}");
+        member.IsHangTold = isHung;
     }
+
+    bool IsHung(MemberInfo member) => member.Open.Task != ComputeTask.None && member.Open.Lasted > _settings.PatienceWith(member.Open);
 
     bool IsAccused(MemberInfo member, Instant now) => IsRecent(member.AccusedAt, now);
 

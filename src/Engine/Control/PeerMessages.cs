@@ -34,8 +34,8 @@ abstract record PeerMessage
     public sealed record Hello(int AdmittedEpoch, bool HasState, StepReport Report) : PeerMessage;
 
     /// <param name="SilenceNanoseconds">How long ago this peer last heard the orchestrator.</param>
-    /// <param name="ComputingNanoseconds">How long the open compute has lasted; 0: none is open.</param>
-    public sealed record Heartbeat(long ServiceNanoseconds, long SilenceNanoseconds, long ComputingNanoseconds = 0) : PeerMessage;
+    /// <param name="Open">What the compute thread is at.</param>
+    public sealed record Heartbeat(long ServiceNanoseconds, long SilenceNanoseconds, OpenTask Open = default) : PeerMessage;
 
     /// <summary>The gradient of the microbatch is in this peer's sum, once.</summary>
     public sealed record Contributed(int Step, int Generation, int Microbatch, double Loss) : PeerMessage;

@@ -21,6 +21,13 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
     int[] _counts = new int[world.Options.Microbatches];
     int[] _reducedCounts = [];
     ulong _weights, _sum, _reducedSum;
+    /// <summary>What a host's estimate says of tasks that have not been measured: a cold start, and rates of a slow machine.</summary>
+    const double ColdSeconds = 2;
+    const double EstimatedOver = 3;
+
+    readonly TaskClock _clock = NewClock(world.Options);
+    readonly HashSet<ComputeTask> _warm = [];
+    bool _isLoading, _isSummed;
     int _stateSerial;
     int _backwards;
     int _contributions;
@@ -35,11 +42,17 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
 
     public bool IsComputeHung { get; set; }
 
+    /// <summary>The fault that begins with its next task of that kind.</summary>
+    public FaultKinds HangsIn { get; set; }
+
     public double Slowness { get; set; } = 1;
 
     public int AppliedStep { get; private set; } = -1;
 
     public ulong Weights => _weights;
+
+    /// <summary>What its compute thread is at.</summary>
+    public OpenTask Look() => _clock.Look(world.Now);
 
     public int BackwardCount => _backwards;
 
@@ -106,7 +119,7 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
                     world.Tell(node, new PeerMessage.Contributed(effect.Step, effect.Generation, effect.Microbatch, effect.Loss));
                     break;
                 case PeerEffectKind.TellHeartbeat:
-                    world.Tell(node, new PeerMessage.Heartbeat(effect.ServiceNanoseconds, effect.SilenceNanoseconds, effect.ComputingNanoseconds));
+                    world.Tell(node, new PeerMessage.Heartbeat(effect.ServiceNanoseconds, effect.SilenceNanoseconds, effect.Open));
                     break;
                 case PeerEffectKind.Tell:
                     world.Tell(node, (PeerMessage)effect.Detail!);
@@ -127,6 +140,7 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
                 case PeerEffectKind.Load:
                     _stateSerial++;
                     Clear();
+                    BeginLoad();
                     world.BeginLoad(this, effect.Step, NumberOf(effect.Peer), _stateSerial);
                     break;
                 case PeerEffectKind.WriteCheckpoint:
@@ -177,6 +191,7 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
     {
         double share = effect.Compute switch { ComputeKind.Forward => 1.0 / 3, ComputeKind.Backward => 2.0 / 3, _ => 1 };
         double seconds = world.Options.ServiceSeconds[node - 1] * Slowness * share;
+        Begin(ComputeTask.Microbatch);
         world.After(seconds, new Happening(HappeningKind.Computed, node)
         {
             Life = life,
@@ -190,6 +205,7 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
     /// <summary>A compute's virtual time is over: its numbers take effect, then the core hears of it.</summary>
     public void Computed(Happening done)
     {
+        _clock.Ended(world.Now);
         double loss = 0;
         if (done.Serial == _stateSerial)
         {
@@ -223,7 +239,7 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
 
     void BeginReduce(OrchestratorMessage.Reduce reduce)
     {
-        _reduce = reduce;
+        (_reduce, _isSummed) = (reduce, false);
         foreach (Member member in core.Placement.Members)
         {
             if (member.Stage == core.Schedule.Stage)
@@ -251,7 +267,7 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
 
     void TryFinishReduce()
     {
-        if (_reduce is not { } reduce)
+        if (_reduce is not { } reduce || _isSummed)
             return;
         _parts.TryGetValue(reduce.ReduceId, out Dictionary<int, (ulong Sum, int[] Counts)>? parts);
         ulong sum = 0;
@@ -264,12 +280,13 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
             for (int m = 0; m < counts.Length; m++)
                 counts[m] += part.Counts[m];
         }
-        (_reducedSum, _reducedCounts) = (sum, counts);
-        world.After(0.001, new Happening(HappeningKind.Reduced, node) { Life = life, ReduceId = reduce.ReduceId });
+        (_reducedSum, _reducedCounts, _isSummed) = (sum, counts, true);
+        world.After(Begin(ComputeTask.Sum, world.Options.SumSeconds), new Happening(HappeningKind.Reduced, node) { Life = life, ReduceId = reduce.ReduceId });
     }
 
     public void Reduced(long reduceId)
     {
+        _clock.Ended(world.Now);
         if (_reduce?.ReduceId != reduceId)
             return;
         _effects.Clear();
@@ -285,16 +302,63 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
         AppliedStep = effect.Step;
         _reduce = null;
         ClearSum();
-        world.After(0.002, new Happening(HappeningKind.Applied, node) { Life = life, Serial = _stateSerial, Step = effect.Step });
+        world.After(Begin(ComputeTask.Apply, world.Options.ApplySeconds), new Happening(HappeningKind.Applied, node) { Life = life, Serial = _stateSerial, Step = effect.Step });
     }
 
     public void Applied(Happening done)
     {
+        _clock.Ended(world.Now);
         if (done.Serial != _stateSerial)
             return;
         _effects.Clear();
         core.Schedule.HandleApplied(done.Step, _weights, world.Now, _effects);
         Perform();
+    }
+
+    // A task begins on the compute thread; returns how long it will take.
+    double Begin(ComputeTask task, double seconds = 0)
+    {
+        _clock.Began(task, world.Now);
+        if (TaskOf(HangsIn) == task)
+        {
+            world.HangNow(this, HangsIn);
+            HangsIn = FaultKinds.None;
+        }
+        bool isCold = _warm.Add(task);
+        double factor = world.Options.TaskFactors is { Length: > 0 } factors ? factors[node - 1] : 1;
+        return seconds * Slowness * factor + (isCold ? world.Options.ColdSeconds : 0);
+    }
+
+    static ComputeTask TaskOf(FaultKinds fault) => fault switch
+    {
+        FaultKinds.HangInSum or FaultKinds.PauseInSum => ComputeTask.Sum,
+        FaultKinds.HangInApply => ComputeTask.Apply,
+        FaultKinds.HangInLoad => ComputeTask.Load,
+        _ => ComputeTask.None,
+    };
+
+    static TaskClock NewClock(SwarmOptions options)
+    {
+        var clock = new TaskClock();
+        clock.Expect(ComputeTask.Sum, ColdSeconds + EstimatedOver * options.SumSeconds);
+        clock.Expect(ComputeTask.Apply, ColdSeconds + EstimatedOver * options.ApplySeconds);
+        clock.Expect(ComputeTask.Load, ColdSeconds);
+        return clock;
+    }
+
+    void BeginLoad()
+    {
+        if (!_isLoading)
+            Begin(ComputeTask.Load);
+        _isLoading = true;
+    }
+
+    /// <summary>The compute thread's part of a load is over; what is left is waiting for others.</summary>
+    public void EndLoad()
+    {
+        if (_isLoading)
+            _clock.Ended(world.Now);
+        _isLoading = false;
     }
 
     public void Loaded(Happening done, ulong weights, string failure)

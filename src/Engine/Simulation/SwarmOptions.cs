@@ -27,6 +27,18 @@ enum FaultKinds
 
     /// <summary>The peer hears nobody; scripted only.</summary>
     BlackholeIn = 4096,
+
+    /// <summary>The compute thread hangs in the next sum of a reduction; the loop lives. Scripted only, as the next two.</summary>
+    HangInSum = 8192,
+
+    /// <summary>In the next optimizer step.</summary>
+    HangInApply = 16384,
+
+    /// <summary>In the next load.</summary>
+    HangInLoad = 32768,
+
+    /// <summary>The whole process stands still for three seconds in the next sum of a reduction; scripted only.</summary>
+    PauseInSum = 65536,
 }
 
 /// <summary>A bug planted in the harness on purpose: the checks must turn red.</summary>
@@ -73,6 +85,19 @@ sealed record SwarmOptions
 
     /// <summary>Compute time of a microbatch at each peer (forward and backward), seconds.</summary>
     public double[] ServiceSeconds { get; init; } = [];
+
+    /// <summary>The sum of a reduction and the optimizer step; times TaskFactors of the peer, if given.</summary>
+    public double SumSeconds { get; init; } = 0.001;
+
+    public double ApplySeconds { get; init; } = 0.002;
+
+    public double[] TaskFactors { get; init; } = [];
+
+    /// <summary>What a process adds to its first sum and its first optimizer step, seconds: it compiles them.</summary>
+    public double ColdSeconds { get; init; }
+
+    /// <summary>How long a scripted fault lasts.</summary>
+    public double ScriptedFaultSeconds { get; init; } = 14;
 
     /// <summary>Round trip between any two nodes, seconds.</summary>
     public double RoundTripSeconds { get; init; } = 0.03;

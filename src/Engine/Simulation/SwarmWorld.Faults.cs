@@ -14,7 +14,7 @@ sealed partial class SwarmWorld
         FaultKinds.OrchestratorCrash, FaultKinds.TornEffects, FaultKinds.Drain, FaultKinds.ComputeHang,
     ];
 
-    const double ScriptedFaultSeconds = 14;
+    const double PauseSeconds = 3;
 
     /// <summary>The longest quiet between two neighbours: one status interval.</summary>
     const double RefusedAfterSeconds = 0.25;
@@ -136,7 +136,7 @@ sealed partial class SwarmWorld
         {
             case HappeningKind.Fault:
                 FaultTimes.Add((Now.Seconds, next.Fault, next.Node, _peers[next.Node]?.Core.Schedule.Stage ?? -1, _peers[next.Node]?.Core.Schedule.InFlight ?? 0));
-                Begin(next.Fault, next.Node, Options.Faults == FaultKinds.None ? ScriptedFaultSeconds : _random.NextBetween(0.3, 14));
+                Begin(next.Fault, next.Node, Options.Faults == FaultKinds.None ? Options.ScriptedFaultSeconds : _random.NextBetween(0.3, 14));
                 break;
             case HappeningKind.Recover when next.Fault is FaultKinds.LinkBreak:
                 Connect(next.Node, next.From);
@@ -177,6 +177,9 @@ sealed partial class SwarmWorld
                 peer.IsComputeHung = true;
                 After(seconds, new Happening(HappeningKind.Recover, node) { Fault = fault, Life = _lives[node] });
                 break;
+            case FaultKinds.HangInSum or FaultKinds.HangInApply or FaultKinds.HangInLoad or FaultKinds.PauseInSum when peer is not null:
+                peer.HangsIn = fault;
+                break;
             case FaultKinds.Slow when peer is not null:
                 peer.Slowness = _random.NextBetween(2, 8);
                 After(seconds, new Happening(HappeningKind.Recover, node) { Fault = fault, Life = _lives[node] });
@@ -208,6 +211,15 @@ sealed partial class SwarmWorld
             default:
                 break;
         }
+    }
+
+    /// <summary>The task has begun in which a scripted fault strikes.</summary>
+    public void HangNow(SimPeer peer, FaultKinds fault)
+    {
+        FaultTimes.Add((Now.Seconds, fault, peer.Node, peer.Core.Schedule.Stage, peer.Core.Schedule.InFlight));
+        bool isPause = fault == FaultKinds.PauseInSum;
+        (peer.IsHung, peer.IsComputeHung) = (isPause, !isPause);
+        After(isPause ? PauseSeconds : Options.ScriptedFaultSeconds, new Happening(HappeningKind.Recover, peer.Node) { Fault = isPause ? FaultKinds.Hang : FaultKinds.ComputeHang, Life = _lives[peer.Node] });
     }
 
     // Each node is on one of two sides; the sides do not hear each other, and some connections do not survive it.

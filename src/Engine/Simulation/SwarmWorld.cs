@@ -167,7 +167,7 @@ sealed partial class SwarmWorld
         switch (next.Kind)
         {
             case HappeningKind.Tick:
-                peer!.Handle(e => peer.Core.HandleTick(Now, e));
+                peer!.Handle(e => peer.Core.HandleTick(Now, e, peer.Look()));
                 After(PeerTickSeconds, next);
                 break;
             case HappeningKind.OrchestratorTick:
@@ -186,11 +186,11 @@ sealed partial class SwarmWorld
             case HappeningKind.Part:
                 peer!.HandlePart(next.From, (GradientPart)next.Detail!);
                 break;
+            case HappeningKind.Computed or HappeningKind.Reduced or HappeningKind.Applied or HappeningKind.Loaded when peer!.IsComputeHung:
+                _deferred[next.Node].Enqueue(next);
+                break;
             case HappeningKind.Computed:
-                if (peer!.IsComputeHung)
-                    _deferred[next.Node].Enqueue(next);
-                else
-                    Computed(peer, next);
+                Computed(peer!, next);
                 break;
             case HappeningKind.Reduced:
                 peer!.Reduced(next.ReduceId);
@@ -337,6 +337,7 @@ sealed partial class SwarmWorld
 
     void Loaded(SimPeer peer, Happening next)
     {
+        peer.EndLoad();
         if (next.From < 0)
         {
             int stage = peer.Core.Placement.TryFind(PeerId.FromNumber(peer.Node), out Member self) ? self.Stage : 0;

@@ -56,8 +56,9 @@ public class ControlCodecTests
         Span<byte> wire = stackalloc byte[ControlCodec.FiguresBytes];
         ControlCodec.EncodeContributed(1 << 30, -2, 3, 0.1 + 0.2, wire[..ControlCodec.ContributedBytes]);
         Assert.Equal(new PeerMessage.Contributed(1 << 30, -2, 3, 0.1 + 0.2), ControlCodec.DecodeContributed(wire[..ControlCodec.ContributedBytes]));
-        ControlCodec.EncodeHeartbeat(long.MaxValue, 7, 8, wire[..ControlCodec.HeartbeatBytes]);
-        Assert.Equal(new PeerMessage.Heartbeat(long.MaxValue, 7, 8), ControlCodec.DecodeHeartbeat(wire[..ControlCodec.HeartbeatBytes]));
+        OpenTask open = new(ComputeTask.Apply, TimeSpan.FromTicks(8), TimeSpan.FromHours(9));
+        ControlCodec.EncodeHeartbeat(long.MaxValue, 7, open, wire[..ControlCodec.HeartbeatBytes]);
+        Assert.Equal(new PeerMessage.Heartbeat(long.MaxValue, 7, open), ControlCodec.DecodeHeartbeat(wire[..ControlCodec.HeartbeatBytes]));
         PeerTold told = new(1, 2, 3, 4, new PeerCounts(5, 6, 7, 8, 9, 10, 11, 12.5, 13, 14, 15, 16));
         ControlCodec.EncodeFigures(told, wire);
         Assert.Equal(told, ControlCodec.DecodeFigures(wire));

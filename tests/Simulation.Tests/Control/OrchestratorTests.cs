@@ -4,7 +4,7 @@ using OrionNative.Engine.Run;
 
 namespace OrionNative.Simulation.Tests.Control;
 
-public class OrchestratorTests
+public partial class OrchestratorTests
 {
     const string Token = "a secret";
     readonly List<DurableRecord> _records = [];

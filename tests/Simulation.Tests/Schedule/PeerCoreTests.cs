@@ -109,27 +109,10 @@ public class PeerCoreTests
             _effects.Clear();
             _core.HandleTick(_now, _effects);
         }
-        Assert.Equal(5, _core.Schedule.Computing(_now).TotalSeconds, 1e-6);
         _core.HandleControl(new OrchestratorMessage.Leave("its compute has not ended for 5 s", true), _now, _effects);
         Assert.False(HasAsked);
         _effects.Clear();
         _core.Schedule.HandleComputed(ComputeKind.Forward, 6, 0, 0, _now, _effects);
         Assert.Equal(0, SecondsUntilItAsks(), 0.051);
-    }
-
-    [Fact]
-    public void ProcessWasStopped_OpenCompute_CountsFromItsReturn()
-    {
-        _core.HandleOrchestratorConnected(_now, _effects);
-        _core.HandleControl(new OrchestratorMessage.Welcome(1, new Placement(1, [new(0, 1)], [new(_self, 0, 1, MemberState.Active)])), _now, _effects);
-        _core.HandleControl(new OrchestratorMessage.LoadState(1, 5, PeerId.None), _now, _effects);
-        _core.HandleLoaded(5, "", _now, _effects);
-        _core.HandleTick(_now, _effects);
-        _core.HandleGranted(6, 1, 0, _now, _effects);
-        _now += TimeSpan.FromSeconds(20);   // no tick came: the whole process stood still
-        _effects.Clear();
-        _core.HandleTick(_now, _effects);
-        PeerEffect heartbeat = Enumerable.Range(0, _effects.Count).Select(i => _effects[i]).Single(effect => effect.Kind == PeerEffectKind.TellHeartbeat);
-        Assert.Equal(0, heartbeat.ComputingNanoseconds);
     }
 }

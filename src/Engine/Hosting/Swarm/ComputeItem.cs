@@ -1,5 +1,6 @@
 // What a peer's compute thread is asked to do: one microbatch as plain values, or an Action for everything that happens a few
 // times a step. The slots of a microbatch are shared with the thread until its mark is reached.
+using OrionNative.Engine.Control;
 using OrionNative.Engine.Pipeline;
 using OrionNative.Engine.Pipeline.Schedule;
 using OrionNative.Net.Framing;
@@ -10,6 +11,9 @@ readonly record struct ComputeItem
 {
     /// <summary>If it is there, nothing else is. Neither this nor a stage: look at the marks.</summary>
     public Action? Do { get; init; }
+
+    /// <summary>What Do is.</summary>
+    public ComputeTask Task { get; init; }
 
     public StageWorker? Stage { get; init; }
 

@@ -101,7 +101,7 @@ sealed partial class PeerHost
     {
         TellFigures();
         Span<byte> wire = stackalloc byte[ControlCodec.HeartbeatBytes];
-        ControlCodec.EncodeHeartbeat(effect.ServiceNanoseconds, effect.SilenceNanoseconds, effect.ComputingNanoseconds, wire);
+        ControlCodec.EncodeHeartbeat(effect.ServiceNanoseconds, effect.SilenceNanoseconds, effect.Open, wire);
         Tell(wire);
     }
 

@@ -155,7 +155,7 @@ sealed partial class PeerHost : IDisposable
         }
 
         _effects.Clear();
-        _core.HandleTick(Now, _effects);
+        _core.HandleTick(Now, _effects, _work!.Look());
         Perform();
     }
 

@@ -104,7 +104,7 @@ sealed partial class PeerWork
             return;
         }
 
-        OnCompute(() =>
+        OnCompute(ComputeTask.Fill, () =>
         {
             try
             {
@@ -225,7 +225,7 @@ sealed partial class PeerWork
     {
         StageWorker stage = _stage!;
         (int index, int epoch, int life) = (_stageIndex, _admittedEpoch, _life);
-        OnCompute(() =>
+        OnCompute(ComputeTask.Save, () =>
         {
             try
             {

@@ -36,9 +36,16 @@ sealed partial class PeerWork
         StageRange range = RunSegments.Range(_run.Model, placement.Slices[self.Stage]);
         _log($"holds stage {self.Stage} ({range}) on {_device.Name}; takes the state of step {step} from {(source.IsNone ? step == 0 ? "the seed" : "the checkpoint" : source.Short)}");
         int slots = RunSegments.WorkerSlots(Schedule, self.Stage);
-        OnCompute(() =>
+        MemoryPlan plan = StageWorker.Plan(_run.Model, range, _run.Config, _device, slots);
+        lock (_clock)
         {
-            if (TooLittleMemory(range, slots) is { } shortage)
+            // the plan has two gradients of four bytes a parameter
+            TaskEstimates.Set(_clock, plan.Gradients / 8, _run.Model, _run.Config, Speed, _device.Transfers.IsApart);
+        }
+
+        OnCompute(ComputeTask.Load, () =>
+        {
+            if (TooLittleMemory(range, plan) is { } shortage)
             {
                 return () => Loaded(step, shortage);
             }
@@ -67,9 +74,8 @@ sealed partial class PeerWork
     }
 
     // Said before anything is allocated, with this device's own plan; on a device apart the payloads' slots lie in host memory.
-    string? TooLittleMemory(StageRange range, int slots)
+    string? TooLittleMemory(StageRange range, in MemoryPlan plan)
     {
-        MemoryPlan plan = StageWorker.Plan(_run.Model, range, _run.Config, _device, slots);
         long buffers = _device.Transfers.IsApart ? 0 : (long)_pool.Bytes + plan.Host;
         return plan.Total + buffers <= MemoryBytes ? null : string.Create(CultureInfo.InvariantCulture,
             $"stage {_stageIndex} ({range}) needs {ModelCosts.Size(plan.Total + buffers)} on {_device.Name} ({plan}; slots of payloads {buffers / 1e6:F1} MB), this peer offers {ModelCosts.Size(MemoryBytes)}");
@@ -116,7 +122,7 @@ sealed partial class PeerWork
 
             await awaited.Task.WaitAsync(_stateWithin);
             TaskCompletionSource written = new();
-            OnCompute(() =>
+            OnCompute(ComputeTask.Fill, () =>
             {
                 WriteState(assembly);
                 written.SetResult();
@@ -175,7 +181,7 @@ sealed partial class PeerWork
             return $"stands at step {_appliedStep}, not {step}";
         }
 
-        OnCompute(() =>
+        OnCompute(ComputeTask.Copy, () =>
         {
             BulkAssembly copy = ReadState();
             return () => _ = Stream(link, copy, step, serial);
@@ -294,7 +300,7 @@ sealed partial class PeerWork
         }
 
         _isReduceSummed = true;
-        OnCompute(() =>
+        OnCompute(ComputeTask.Sum, () =>
         {
             stage.Gradients.BeginReduced();
             foreach (BulkAssembly? part in shares)
@@ -318,7 +324,7 @@ sealed partial class PeerWork
     {
         StageWorker stage = _stage!;
         _reduce = null;
-        OnCompute(() =>
+        OnCompute(ComputeTask.Apply, () =>
         {
             stage.Apply(step, scale);
             // replicas of a stage must hold the same bits after every step; 0 means that there is nobody to compare with

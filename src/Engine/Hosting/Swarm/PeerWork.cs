@@ -33,6 +33,7 @@ sealed partial class PeerWork : IDisposable
     readonly PinnedPool _pool;
     readonly Mailbox<ComputeItem> _queue = new();
     readonly Thread _thread;
+    readonly TaskClock _clock = new();
     readonly Queue<UnderWay> _underWay = new(UnderWayMost + 1);
     StageWorker? _stage;
     long _busyTicks;
@@ -102,7 +103,9 @@ sealed partial class PeerWork : IDisposable
             if (taken && item.Do is { } work)
             {
                 FinishReached(most: 0);
+                Began(item.Task);
                 work();
+                Ended();
             }
             else if (taken && item.Stage is not null)
             {
@@ -114,6 +117,31 @@ sealed partial class PeerWork : IDisposable
         }
 
         FinishReached(most: 0);
+    }
+
+    void Began(ComputeTask task)
+    {
+        lock (_clock)
+        {
+            _clock.Began(task, _now());
+        }
+    }
+
+    void Ended()
+    {
+        lock (_clock)
+        {
+            _clock.Ended(_now());
+        }
+    }
+
+    /// <summary>What the compute thread is at.</summary>
+    public OpenTask Look()
+    {
+        lock (_clock)
+        {
+            return _clock.Look(_now());
+        }
     }
 
     // on a thread of the device: a mark is reached, and the compute thread finishes what it stands for
@@ -141,11 +169,12 @@ sealed partial class PeerWork : IDisposable
     };
 
     /// <summary>Runs work on the compute thread; what it returns runs on the loop, unless the state was given up meanwhile.</summary>
-    void OnCompute(Func<Action?> work)
+    void OnCompute(ComputeTask task, Func<Action?> work)
     {
         int life = _life;
         _queue.Add(new ComputeItem
         {
+            Task = task,
             Do = () =>
             {
                 if (life == _life && work() is { } done)
@@ -192,6 +221,7 @@ sealed partial class PeerWork : IDisposable
     // the core waits for the end of a compute even when its state was given up meanwhile; then nothing is computed
     void Begin(in ComputeItem item)
     {
+        Began(ComputeTask.Microbatch);
         long began = TimeProvider.System.GetTimestamp();
         int called = item.Life == _life ? Call(item) : NotCalled;
         _underWay.Enqueue(new UnderWay(_device.Transfers.Mark(), item, called, began));
@@ -222,6 +252,7 @@ sealed partial class PeerWork : IDisposable
         ComputeItem item = done.Item;
         double loss = done.Called == NotCalled ? 0 : item.Stage!.LossOf(done.Called);
         Rehearse(item.Kind, done.Began);
+        Ended();
         _backwards += item.Kind == ComputeKind.Forward ? 0 : 1;
         item.ReleaseSlots();
         _loop.Add(new LoopEvent(LoopEventKind.Computed)
@@ -251,7 +282,7 @@ sealed partial class PeerWork : IDisposable
     public void ResetGradients()
     {
         StageWorker? stage = _stage;
-        OnCompute(() =>
+        OnCompute(ComputeTask.Clear, () =>
         {
             stage?.Gradients.Clear();
             return null;

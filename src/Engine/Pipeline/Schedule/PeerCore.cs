@@ -2,7 +2,7 @@
 //   Away -> Asking -> Member -> Working           Away: no connection to the orchestrator
 //                    Member: has a stage, loads its state        Leave: back to Asking, everything forgotten
 // A peer whose state could not be loaded asks again later and later: 1, 2, 4 ... 60 s after each failure in a row. One whose
-// compute hangs asks when it has ended.
+// compute thread hangs asks when it is free.
 // The orchestrator may be away while the peer works: it goes on to the end of the step and says Hello when it is back.
 // Pure: the host brings events with their time, performs the effects in order, and brings back what it asked for.
 using OrionNative.Engine.Control;
@@ -27,6 +27,7 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
     bool _isConnected;
     bool _hasAsked;
     long _toldService;
+    OpenTask _open;
 
     public PeerSchedule Schedule => _schedule;
 
@@ -55,7 +56,7 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
 
     void AskToJoin(Instant now, PeerEffects effects)
     {
-        if (State != PeerState.Asking || !_isConnected || _hasAsked || now < _askAt || _schedule.IsComputing)
+        if (State != PeerState.Asking || !_isConnected || _hasAsked || now < _askAt || _schedule.IsComputing || _open.Task != ComputeTask.None)
             return;
         _hasAsked = true;
         Tell(new PeerMessage.Join(profile, token), effects);
@@ -208,8 +209,11 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
         effects.Add(new PeerEffect(PeerEffectKind.Forget) { Detail = reason });
     }
 
-    public void HandleTick(Instant now, PeerEffects effects)
+    /// <summary>Time passes; <paramref name="open"/> is what the compute thread is at (<see cref="TaskClock.Look"/>).</summary>
+    public void HandleTick(Instant now, PeerEffects effects, OpenTask open = default)
     {
+        bool isMicrobatch = open.Task == ComputeTask.Microbatch;
+        _open = isMicrobatch ? open with { Usual = TimeSpan.FromTicks(_schedule.ServiceNanoseconds / 100) } : open;
         if (State is PeerState.Member or PeerState.Working)
             _schedule.HandleTick(now, effects);
         AskToJoin(now, effects);
@@ -222,7 +226,7 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
         {
             ServiceNanoseconds = _schedule.ServiceNanoseconds,
             SilenceNanoseconds = (now - _heardAt).Ticks * 100,
-            ComputingNanoseconds = _schedule.Computing(now).Ticks * 100,
+            Open = _open,
         });
     }
 

@@ -16,8 +16,7 @@ enum PeerEffectKind : byte
     /// <summary>Tell the orchestrator PeerMessage.Contributed(Step, Generation, Microbatch, Loss).</summary>
     TellContributed,
 
-    /// <summary>Tell the orchestrator PeerMessage.Heartbeat(ServiceNanoseconds, SilenceNanoseconds,
-    /// ComputingNanoseconds).</summary>
+    /// <summary>Tell the orchestrator PeerMessage.Heartbeat(ServiceNanoseconds, SilenceNanoseconds, Open).</summary>
     TellHeartbeat,
 
     /// <summary>Tell the orchestrator Detail, a PeerMessage.</summary>
@@ -90,7 +89,7 @@ readonly record struct PeerEffect(PeerEffectKind Kind)
 
     public long SilenceNanoseconds { get; init; }
 
-    public long ComputingNanoseconds { get; init; }
+    public OpenTask Open { get; init; }
 
     public object? Detail { get; init; }
 }

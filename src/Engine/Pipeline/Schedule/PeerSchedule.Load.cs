@@ -11,8 +11,6 @@ namespace OrionNative.Engine.Pipeline.Schedule;
 
 sealed partial class PeerSchedule
 {
-    const double HalfSmoothing = 0.2;
-
     /// <summary>Service times without work after which the measurement is void; being wrong costs one of them.</summary>
     const int ForgetAfterServices = 20;
 
@@ -40,16 +38,16 @@ sealed partial class PeerSchedule
     {
         bool isFirst = ServiceNanoseconds == 0;
         _unused = TimeSpan.Zero;
+        if (_computeStoodStill)
+            return;   // the whole process was stopped meanwhile
         double seconds = (now - _computeBegan).TotalSeconds;
         if (kind == ComputeKind.Forward)
-            _forwardSeconds = Averaged(_forwardSeconds, seconds);
+            _forwardSeconds = TaskClock.Averaged(_forwardSeconds, seconds);
         else if (kind == ComputeKind.Backward)
-            _backwardSeconds = Averaged(_backwardSeconds, seconds);
+            _backwardSeconds = TaskClock.Averaged(_backwardSeconds, seconds);
         if (isFirst && ServiceNanoseconds > 0)
             TellStatus(now, effects);
     }
-
-    static double Averaged(double mean, double sample) => mean == 0 || sample < mean / 2 ? sample : mean + HalfSmoothing * (sample - mean);
 
     // Counts only time in which there was work for others: not the end of a step, not a HOLD.
     void ForgetSpeedIfUnused(TimeSpan passed)

@@ -208,7 +208,7 @@ sealed partial class PeerSchedule
 
     void ForgiveAll(Instant now)
     {
-        _computeBegan = now;
+        _computeStoodStill = true;
         foreach (ref Neighbour neighbour in _neighbours.AsSpan())
             neighbour.HeardAt = now;
         foreach (ref Entry entry in _entries.AsSpan())

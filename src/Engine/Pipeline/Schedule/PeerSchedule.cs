@@ -53,6 +53,7 @@ sealed partial class PeerSchedule
     bool _computingIsVoid;
     bool _isOnePath;
     Instant _computeBegan;
+    bool _computeStoodStill;
     double _forwardSeconds, _backwardSeconds;
 
     public PeerSchedule(ScheduleSettings settings, PathfinderSettings routing, PeerId self, ulong seed)
@@ -79,9 +80,6 @@ sealed partial class PeerSchedule
     public MicrobatchSet Contributed => _contributed;
 
     public bool IsComputing => _computing != ComputeKind.None;
-
-    /// <summary>How long the open compute has lasted; zero while none is open.</summary>
-    public TimeSpan Computing(Instant now) => IsComputing ? now - _computeBegan : TimeSpan.Zero;
 
     bool IsLastStage => Stage == _settings.StageCount - 1;
 
@@ -232,7 +230,7 @@ sealed partial class PeerSchedule
         _entries[microbatch].Own = kind == ComputeKind.Forward ? Own.Forwarding : Own.Backwarding;
         _computing = kind;
         _computingMicrobatch = microbatch;
-        _computeBegan = now;
+        (_computeBegan, _computeStoodStill) = (now, false);
         effects.Add(new PeerEffect(PeerEffectKind.Compute) { Compute = kind, Step = Step, Microbatch = microbatch });
     }
 
