@@ -101,8 +101,15 @@ public class TaskClockTests
     {
         var settings = new ControlSettings
         {
-            Version = "", ModelHash = "", TokenizerHash = "", StageCount = 1, ReplicaCount = 1, MicrobatchCount = 1, StepCount = 1,
-            GrantWindow = 1, Model = ModelCosts.Even(1),
+            Version = "",
+            ModelHash = "",
+            TokenizerHash = "",
+            StageCount = 1,
+            ReplicaCount = 1,
+            MicrobatchCount = 1,
+            StepCount = 1,
+            GrantWindow = 1,
+            Model = ModelCosts.Even(1),
         };
         Assert.Equal(seconds, settings.PatienceWith(new OpenTask((ComputeTask)task, default, TimeSpan.FromSeconds(usual))).TotalSeconds, 1e-6);
     }
