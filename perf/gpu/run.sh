@@ -9,7 +9,7 @@
 # Ends with 1 when a part failed; a skipped part is not a failure, but it is named at the end.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-all_parts='doctor check bench train-124m train-stage-8b torch-124m torch-stage-8b train-1b torch-1b parity torch-kernels trace sanitizer-memcheck sanitizer-racecheck sanitizer-synccheck sanitizer-initcheck'
+all_parts='doctor check check-each bench train-124m train-stage-8b torch-124m torch-stage-8b train-1b torch-1b parity torch-kernels trace sanitizer-memcheck sanitizer-racecheck sanitizer-synccheck sanitizer-initcheck'
 skipped=() failed=() passed=()
 
 say() { printf 'gpu: %s\n' "$*" >&2; }
@@ -54,6 +54,7 @@ pack() {
     dotnet publish "$root/src/Engine" -c Release -r linux-x64 --self-contained -p:NuGetLockFilePath=obj/linux-x64.lock.json \
         -o "$to/engine" -v quiet
     cp "$here/run.sh" "$here/torch_side.py" "$to/"
+    awk 'NR > 2 { print $1 }' "$root/docs/kernel-registers.txt" >"$to/kernels"
     cat "$root"/docs/*.md "$root"/docs/decisions/*.md "$root/README.md" >"$to/data/text.txt"
     git -C "$root" rev-parse HEAD >"$to/commit" 2>/dev/null || echo unknown >"$to/commit"
     if compgen -G "$root/build/native/lib*_soft.so" >/dev/null; then
@@ -98,22 +99,55 @@ parity() {
         END { printf "{\"scenario\":\"gpu.parity\",\"steps\":%d,\"worstRelativeLossDifference\":%g}\n", rows, worst; exit !(rows == steps && worst < 0.005) }'
 }
 
-# Where the card idles: the time between kernels and copies over the later half of some steps, from a trace by Nsight Systems.
+# Where the card idles: the time between kernels and copies over the last steps of a run, from a trace by Nsight Systems. Read from its SQLite
+# export, whose tables stay (names of reports and columns of `nsys stats` do not). Counted from three fifths of the kernels on, when every
+# step is the same graphs, to the last kernel; what follows that one is the end of the run.
 trace() {
-    nsys profile --trace cuda --cuda-graph-trace node --force-overwrite true --output "$out/trace" \
-        "$engine" train --data "$here/data/text.txt" --device "$device" --steps 12 --seed 1 --checkpoint-every 0 --out "$out/trace-run" "${model_124m[@]}"
-    nsys stats --report cuda_gpu_trace --format csv --output "$out/trace" "$out/trace.nsys-rep" >&2
-    python3 - "$out/trace_cuda_gpu_trace.csv" <<'PY'
-import csv, json, sys
-rows = sorted((int(r["Start (ns)"]), int(r["Duration (ns)"])) for r in csv.DictReader(open(sys.argv[1])))
-middle = (rows[0][0] + rows[-1][0]) / 2
-rows = [(start, start + length) for start, length in rows if start > middle]
-busy, end = 0, rows[0][0]
-for start, stop in rows:
-    busy, end = busy + max(0, stop - max(start, end)), max(end, stop)
-span = end - rows[0][0]
-print(json.dumps({"scenario": "gpu.launch-gaps", "shape": "124m B=16 T=1024", "spanUs": span / 1e3, "busyUs": busy / 1e3, "gapShare": 1 - busy / span}))
+    nsys profile --trace cuda --cuda-graph-trace node --sample none --cpuctxsw none --force-overwrite true --output "$out/trace" \
+        "$engine" train --data "$here/data/text.txt" --device "$device" --steps 30 --seed 1 --checkpoint-every 0 --out "$out/trace-run" "${model_124m[@]}" >&2
+    nsys export --type sqlite --force-overwrite true --output "$out/trace.sqlite" "$out/trace.nsys-rep" >&2
+    gaps "$out/trace.sqlite"
+}
+
+gaps() { # SQLITE
+    python3 - "$1" <<'PY'
+import json, sqlite3, sys
+data = sqlite3.connect(sys.argv[1])
+tables = {name for name, in data.execute("SELECT name FROM sqlite_master")}
+
+def rows(kind):
+    table = "CUPTI_ACTIVITY_KIND_" + kind
+    return sorted(data.execute(f'SELECT start, "end" FROM {table}')) if table in tables else []
+
+kernels = rows("KERNEL")
+if len(kernels) < 100:
+    sys.exit(f"{len(kernels)} kernels in the trace: it did not see the card's work")
+first, last = kernels[len(kernels) * 3 // 5][0], kernels[-1][1]
+busy, reached = 0, first
+for start, stop in sorted(kernels + rows("MEMCPY") + rows("MEMSET")):
+    if first <= start and stop <= last:
+        busy, reached = busy + max(0, stop - max(start, reached)), max(stop, reached)
+print(json.dumps({"scenario": "gpu.launch-gaps", "shape": "124m B=16 T=1024", "kernels": len(kernels) * 2 // 5,
+                  "spanUs": (last - first) / 1e3, "busyUs": busy / 1e3, "gapShare": 1 - busy / (last - first)}))
 PY
+}
+
+# One process a kernel, for those that `check` did not bring to an end: an error that sticks to a process, or a kernel that hangs, hides the rest.
+check_each() {
+    local kernel wrong=0 last
+    last=$(awk '/^(ok|FAIL) / { name = $2 } END { print name }' "$out/check.log")   # a hang may have come in one of its later shapes
+    for kernel in $(cat "$here/kernels"); do
+        if [ "$kernel" != "$last" ] && grep -qs "^ok   $kernel " "$out/check.log" && ! grep -qs "^FAIL $kernel " "$out/check.log"; then continue; fi
+        timeout -s KILL 30 "$engine" kernels check --device "$device" --kernel "$kernel" >&2 || { echo "FAIL $kernel: status $?" >&2; wrong=1; }
+    done
+    return $wrong
+}
+
+# A sanitizer's findings lie beside the engine's output; the last of them are shown when there are any.
+sanitize() { # TOOL
+    compute-sanitizer --tool "$1" --error-exitcode 9 --log-file "$out/sanitizer-$1.txt" "$engine" kernels check --device "$device" --json && return 0
+    grep '^=========' "$out/sanitizer-$1.txt" | tail -n 12 >&2
+    return 1
 }
 
 measure() {
@@ -155,8 +189,12 @@ measure() {
         model_124m=("${model_8b[@]}") model_1b=("${model_8b[@]}")
         timed_steps=7
     elif [ -z "${VIRTUAL_ENV:-}" ] && command -v python3 >/dev/null; then
-        # NVRTC and cuBLASLt may come with the Python that holds PyTorch
+        # NVRTC and cuBLASLt may come with the Python that holds PyTorch: its environment, and its wheels' folders wherever they lie (those of
+        # CUDA 13 share nvidia/cu13/lib, those of CUDA 12 have nvidia/cuda_nvrtc/lib, nvidia/cublas/lib and so on)
         VIRTUAL_ENV=$(python3 -c 'import sys; print(sys.prefix)') && export VIRTUAL_ENV
+        LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$(python3 -c '
+import glob, sys
+print(":".join(at for path in sys.path if path for at in sorted(glob.glob(path + "/nvidia/*/lib"))))') && export LD_LIBRARY_PATH
     fi
     size=${size:-$([ -n "$software" ] && echo 1 || echo 1024)}
     parity_steps=${steps:-$([ -n "$software" ] && echo 2 || echo 100)}
@@ -164,7 +202,7 @@ measure() {
 
     { date -u +%FT%TZ; cat "$here/commit"; uname -a; } >"$out/machine.txt"
     if command -v nvidia-smi >/dev/null; then
-        nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.memory,power.limit --format=csv >>"$out/machine.txt" || true
+        timeout -s KILL 30 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.memory,power.limit --format=csv >>"$out/machine.txt" || true
     else
         skip nvidia-smi 'not on this machine'
     fi
@@ -172,7 +210,7 @@ measure() {
     local torch=
     if [ -n "$software" ]; then
         skip pytorch 'it is compared on a card'
-    elif python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
+    elif timeout -s KILL 90 python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
         torch=1
     else
         skip pytorch 'python3 with a torch that sees the card is not here'
@@ -181,6 +219,7 @@ measure() {
 
     part doctor 30 "$engine" doctor --json
     part check 240 "$engine" kernels check --device "$device" --json
+    case " ${failed[*]-} " in *" check "*) part check-each 240 check_each ;; esac
     part bench 120 "$engine" kernels bench --device "$device" --size "$size" --json
     part train-124m 90 timed train-124m "${model_124m[@]}"
     part train-stage-8b 120 timed train-stage-8b "${model_8b[@]}"
@@ -202,7 +241,7 @@ measure() {
     else
         local tool
         for tool in memcheck racecheck synccheck initcheck; do
-            part "sanitizer-$tool" 180 compute-sanitizer --tool "$tool" --error-exitcode 9 "$engine" kernels check --device "$device" --json
+            part "sanitizer-$tool" 180 sanitize "$tool"
         done
     fi
 
@@ -220,10 +259,10 @@ measure() {
 gather() {
     local card commit
     command -v python3 >/dev/null || return 0
-    card=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1) || true
+    card=$(timeout -s KILL 30 nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1) || true
     commit=$(cat "$here/commit")
     python3 - "$out" "${software:+rehearsal on }${card:-no card}" "$commit" "$(date -u +%F)" <<'PY' || say 'the results could not be gathered; the logs are there'
-import json, pathlib, sys
+import json, pathlib, re, sys
 out, card, commit, date = pathlib.Path(sys.argv[1]), *sys.argv[2:]
 head = {"date": date, "commit": commit, "device": card}
 shapes = {"124m": "B=16 T=1024 x1", "1b": "B=4 T=2048 x4", "stage-8b": "B=2 T=4096 x4"}
@@ -236,10 +275,14 @@ def lines(name):
         if line.startswith("{") and line.endswith("}"):
             yield json.loads(line)
 
-bench = out / "bench.out"
+bench, said = out / "bench.out", out / "bench.log"
 if bench.exists() and bench.read_text().rstrip().endswith("}"):
     for row in json.loads(bench.read_text())["kernels"]:
-        records.append({"scenario": "gpu.kernels." + row.pop("kernel")} | row)
+        if "error" not in row:
+            records.append({"scenario": "gpu.kernels." + row.pop("kernel")} | row)
+elif said.exists():   # it was stopped: what it had said by then
+    for name, shape, us, ratio, copy in re.findall(r"^(\w+) +(.*): ([\d.]+) us, [\d.]+ GB/s = (\d+) ?% of copy \(([\d.]+) GB/s\)", said.read_text(), re.M):
+        records.append({"scenario": "gpu.kernels." + name, "shape": shape, "timeUsMedian": float(us), "ratio": float(ratio) / 100, "copyBytesPerSecond": float(copy) * 1e9})
 for name in ["parity", "trace", "torch-kernels"] + ["torch-" + model for model in shapes]:
     for row in lines(name + ".out"):
         records.append(row)

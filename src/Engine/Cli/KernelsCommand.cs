@@ -13,6 +13,10 @@ static partial class KernelsCommand
 {
     const int Samples = 7;
 
+    // Launches between two events on a card, so that the microseconds in which the first of them reaches it do not count, nor in PyTorch's rows
+    // beside these (perf/gpu/torch_side.py). The software device launches at once and takes seconds.
+    const int LaunchesPerSample = 20;
+
     public static Command Create()
     {
         ExampleCommand command = new("kernels", "Compile, check and time the CUDA kernels.", "kernels list", "kernels check --device softcuda:0", "kernels bench --device cuda:0");
@@ -163,25 +167,36 @@ static partial class KernelsCommand
         {
             using CudaContext context = CudaContext.Open(selector);
             output.Text.WriteLine($"{context.Selector}: {context.DeviceName}" + (context.Libraries.IsSoftware ? ", which is no GPU: times say nothing about a card" : ""));
-            using CudaStream stream = new(context);
+            CudaStream stream = new(context);
             CudaRuntimeCompiler compiler = new(context.Libraries.Nvrtc, CubinCache.Default());
             JsonArray rows = [];
-            bool right = true;
+            bool right = true, works = true;
             foreach (string name in KernelCases.Names.Where(n => only is null || n == only))
             {
-                for (int variant = 0, variants = 1; variant < variants; variant++)
+                for (int variant = 0, variants = 1; works && variant < variants; variant++)
                 {
-                    using KernelCase made = KernelCases.Make(name, variant, size, context, compiler, stream);
-                    (JsonObject row, bool ok) = run(made, name, output);
-                    rows.Add(row);
-                    right &= ok;
-                    variants = size > 0 ? 1 : made.Variants;
+                    try
+                    {
+                        using KernelCase made = KernelCases.Make(name, variant, size, context, compiler, stream);
+                        (JsonObject row, bool ok) = run(made, name, output);
+                        rows.Add(row);
+                        right &= ok;
+                        variants = size > 0 ? 1 : made.Variants;
+                    }
+                    catch (Exception error) when (error is CudaException or KernelCompilationException)
+                    {
+                        right = false;
+                        works = StillWorks(stream);
+                        output.Text.WriteLine($"FAIL {name,-26} {error.Message}" + (works ? "" : "; the device runs nothing after it in this process: what follows needs another"));
+                        rows.Add(new JsonObject { ["kernel"] = name, ["variant"] = variant, ["error"] = error.Message, ["ok"] = false });
+                    }
                 }
             }
 
             int kernelCount = rows.Select(row => (string)row!["kernel"]!).Distinct().Count();
-            output.Text.WriteLine($"{kernelCount} kernel{(kernelCount == 1 ? "" : "s")}, {rows.Count} shape{(rows.Count == 1 ? "" : "s")}{(size > 0 ? "" : right ? ": all within their tolerances" : ": some are NOT within their tolerances")}");
+            output.Text.WriteLine($"{kernelCount} kernel{(kernelCount == 1 ? "" : "s")}, {rows.Count} shape{(rows.Count == 1 ? "" : "s")}{(right ? size > 0 ? "" : ": all within their tolerances" : ": some are NOT within their tolerances, or did not run")}");
             output.Result(new JsonObject { ["device"] = context.Selector, ["name"] = context.DeviceName, ["software"] = context.Libraries.IsSoftware, ["ok"] = right, ["kernels"] = rows });
+            End(context, stream, works);
             return right ? ExitStatus.Done : ExitStatus.Failed;
         }
         catch (ArgumentException error)
@@ -199,20 +214,52 @@ static partial class KernelsCommand
         }
     }
 
-    /// <summary>Sorted seconds on the device's own clock, after two launches to warm up.</summary>
+    /// <summary>False when an error sticks to the context, as those of a running kernel do.</summary>
+    static bool StillWorks(CudaStream stream)
+    {
+        try
+        {
+            stream.Synchronize();
+            return true;
+        }
+        catch (CudaException)
+        {
+            return false;
+        }
+    }
+
+    /// <summary>Ends the stream, or everything at once where an error sticks: its objects cannot be given back one by one.</summary>
+    static void End(CudaContext context, CudaStream stream, bool works)
+    {
+        if (works)
+        {
+            stream.Dispose();
+        }
+        else
+        {
+            context.Reset();
+        }
+    }
+
+    /// <summary>Sorted seconds of a launch on the device's own clock, after two launches to warm up.</summary>
     static double[] Time(KernelCase made, Action launch)
     {
         using CudaEvent start = new(made.Stream.Context, timing: true), end = new(made.Stream.Context, timing: true);
         double[] seconds = new double[Samples];
+        int launches = made.Stream.Context.Libraries.IsSoftware ? 1 : LaunchesPerSample;
         launch();
         launch();
         for (int i = 0; i < Samples; i++)
         {
             start.Record(made.Stream);
-            launch();
+            for (int j = 0; j < launches; j++)
+            {
+                launch();
+            }
+
             end.Record(made.Stream);
             end.Synchronize();
-            seconds[i] = end.MillisecondsSince(start) / 1e3;
+            seconds[i] = end.MillisecondsSince(start) / 1e3 / launches;
         }
 
         Array.Sort(seconds);
