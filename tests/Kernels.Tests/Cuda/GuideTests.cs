@@ -89,7 +89,7 @@ public partial class GuideTests(SoftwareCuda cuda)
     [Theory]
     [InlineData("", 0, "perf/gpu/run.sh pack")]
     [InlineData("measure --devise cuda:0", 2, "unknown option --devise; there are --device, --out, --size, --steps, --minutes, --parts, --limit")]
-    [InlineData("measure --parts bensh", 2, "there is no part 'bensh'; there are doctor check bench")]
+    [InlineData("measure --parts bensh", 2, "there is no part 'bensh'; there are doctor check check-each bench")]
     [InlineData("measure --out {0}", 3, "fix: run 'perf/gpu/run.sh pack' where the SDK is")]
     public void GpuScript_WithoutItsPackage_SaysWhatToDo(string arguments, int status, string expected)
     {
@@ -135,6 +135,70 @@ public partial class GuideTests(SoftwareCuda cuda)
         Assert.Equal(2, hung.Length);
         Assert.All(hung, id => Assert.False(Works(id), $"process {id} of a stopped part goes on"));
         Directory.Delete(package, recursive: true);
+    }
+
+    // A card of shell scripts: check ends at its second kernel, bench is cut off after a row, and Nsight Systems has seen 1000 kernels of 8 us, 92 us
+    // apart in the first half, which is the warm-up, and 2 us apart after it.
+    [Fact]
+    public void GpuScript_OnACard_KeepsWhatCameBeforeAFailure()
+    {
+        string package = Directory.CreateTempSubdirectory("orion-gpu-").FullName, tools = Path.Combine(package, "tools");
+        Array.ForEach(["engine", "data", "tools"], folder => Directory.CreateDirectory(Path.Combine(package, folder)));
+        File.WriteAllText(Path.Combine(package, "commit"), "unknown");
+        File.WriteAllText(Path.Combine(package, "kernels"), "fine\nbroken\nhidden\n");
+        File.Copy(Path.Combine(RealNvrtcTests.Root(), "perf", "gpu", "run.sh"), Path.Combine(package, "run.sh"));
+        Script(Path.Combine(package, "engine", "orion-engine"), """
+            echo "$*" >>calls
+            case "$*" in
+                "kernels check --device cuda:0 --json") echo 'ok   fine   one' >&2; echo 'FAIL broken  sticks' >&2; exit 1 ;;
+                *"--kernel broken") exit 1 ;;
+                "kernels bench"*) echo 'rotary    B=1 T=4: 31.5 us, 3000.0 GB/s = 75 % of copy (4000.0 GB/s), 0.2 GFLOP/s' >&2; exit 137 ;;
+                train*)
+                    while [ "$1" != --out ]; do shift; done
+                    mkdir -p "$2"
+                    for i in $(seq 30); do echo '{"step":1,"tokensPerSecond":1000,"mfu":0.5}'; done >"$2/metrics.jsonl" ;;
+            esac
+            """);
+        Script(Path.Combine(tools, "nsys"), """
+            [ "$1" = export ] || exit 0
+            python3 -c '
+            import sqlite3, sys
+            data = sqlite3.connect(sys.argv[1])
+            data.execute("CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL (start INT, \"end\" INT)")
+            at = 0
+            for i in range(1000):
+                data.execute("INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES (?, ?)", (at, at + 8000))
+                at += 100000 if i < 500 else 10000
+            data.commit()' "$7"
+            """);
+        Script(Path.Combine(tools, "compute-sanitizer"), "echo '========= ERROR SUMMARY: 3 errors' >\"$6\"; exit 9");
+        Script(Path.Combine(tools, "nvidia-smi"), "echo 'A card of paper'");
+        ProcessStartInfo start = new("bash", ["run.sh", "measure", "--device", "cuda:0", "--out", "results", "--limit", "20", "--parts", "check check-each bench train-124m trace sanitizer-memcheck"])
+        {
+            RedirectStandardError = true,
+            WorkingDirectory = package,
+        };
+        start.Environment["PATH"] = $"{tools}:{Environment.GetEnvironmentVariable("PATH")}";
+        using Process process = Process.Start(start)!;
+        string said = process.StandardError.ReadToEnd();
+        process.WaitForExit();
+        string records = File.ReadAllText(Path.Combine(package, "results", "records.jsonl")), calls = File.ReadAllText(Path.Combine(package, "calls"));
+        Directory.Delete(package, recursive: true);
+        Assert.Equal(1, process.ExitCode);
+        Assert.All(
+            (string[])["FAILED check ", "FAILED check-each", "FAILED bench", "FAILED sanitizer-memcheck", "ERROR SUMMARY: 3 errors", "launch gaps: 19.96%", "124m: 1000 tokens/s, MFU 50.0% (goal 40%)", "passed  train-124m"],
+            text => Assert.Contains(text, said, StringComparison.Ordinal));
+        Assert.Contains("--kernel broken", calls, StringComparison.Ordinal);
+        Assert.Contains("--kernel hidden", calls, StringComparison.Ordinal);
+        Assert.DoesNotContain("--kernel fine", calls, StringComparison.Ordinal);
+        Assert.Contains("\"scenario\": \"gpu.kernels.rotary\", \"shape\": \"B=1 T=4\", \"timeUsMedian\": 31.5, \"ratio\": 0.75", records, StringComparison.Ordinal);
+        Assert.Contains("\"device\": \"A card of paper\"", records, StringComparison.Ordinal);
+    }
+
+    static void Script(string path, string text)
+    {
+        File.WriteAllText(path, "#!/usr/bin/env bash\n" + text + "\n");
+        File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
     }
 
     // A process that has ended is a zombie until process 1, its parent now, asks for its status.
