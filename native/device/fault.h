@@ -30,6 +30,7 @@ enum Status : int {
     StreamCaptureInvalidated = 901,
     StreamCaptureUnmatched = 903,
     StreamCaptureUnjoined = 904,
+    CapturedEvent = 907,
     StreamCaptureWrongThread = 908,
 };
 

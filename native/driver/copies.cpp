@@ -49,19 +49,17 @@ Fault copy(int device, uintptr_t destination, uintptr_t source, size_t bytes, co
         const Fault fault = checkRange(device, source, bytes, true, call);
         if (fault.status) return fault;
         memmove(deviceMemory(ownerOf(destination)).state(destination), deviceMemory(ownerOf(source)).state(source), bytes);
+        memmove(reinterpret_cast<void*>(destination), reinterpret_cast<const void*>(source), bytes);
     } else if (fromDevice) {
         const Fault fault = checkRange(device, source, bytes, false, call);
         if (fault.status) return fault;
         const Flight flight(late, device, source, bytes, Leaving);
         memmove(reinterpret_cast<void*>(destination), reinterpret_cast<const void*>(source), bytes);
-        return {};
-    } else if (toDevice) {
+    } else {
         const Flight flight(late, device, destination, bytes, CopyInFlight);
         memmove(reinterpret_cast<void*>(destination), reinterpret_cast<const void*>(source), bytes);
         markWritten(destination, bytes);
-        return {};
     }
-    memmove(reinterpret_cast<void*>(destination), reinterpret_cast<const void*>(source), bytes);
     // Bytes of page-locked memory race as those of a device do.
     noteTouched(call, {{{source, source + bytes}}, {{destination, destination + bytes}}});
     return {};

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -58,13 +59,20 @@ private:
 
 using Work = std::function<void()>;
 
-// A graph being recorded; streams that joined it append to it. Capture order is a valid execution order.
+// A piece of a graph and the nodes that it comes right after.
+struct Node {
+    Work work;
+    std::set<size_t> after;
+};
+
+// A graph being recorded; streams that joined it append to it. Capture order is a valid execution order; the edges are what orders nodes.
 struct Capture {
-    std::vector<Work> nodes;
+    std::vector<Node> nodes;
     Stream* origin;
     std::thread::id owner;
     bool invalid = false;
-    std::set<Stream*> unjoined;
+    // What the next node of each stream comes after.
+    std::map<const Stream*, std::set<size_t>> tips;
 };
 
 // One queue and one thread; work runs in order. Work of different streams runs at the same time.
@@ -107,8 +115,9 @@ struct Event {
     uint64_t recorded = 0, completed = 0;
     double seconds = 0;
     Clock clock;  // of the stream, when it was last recorded
+    bool inCapture = false;  // it was last recorded in a capture, so it is of that graph only
     std::weak_ptr<Capture> capture;
-    std::set<Stream*> capturedStreams;
+    std::set<size_t> captured;  // the nodes that it was recorded behind
     // Where the last record stands, for those who wait.
     std::weak_ptr<Stream> source;
     uint64_t sourceNumber = 0;
@@ -133,7 +142,9 @@ struct Function {
 
 struct Graph {
     Context* context = nullptr;
-    std::vector<Work> nodes;
+    std::vector<Node> nodes;
+    // Of each node, those captured before it that no path of edges leads from: the two may run at once.
+    std::vector<std::vector<size_t>> beside;
 };
 
 struct Context {

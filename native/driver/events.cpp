@@ -49,10 +49,12 @@ EXPORT int cuEventRecord(void* handle, void* streamHandle) {
     if (!stream) return status;
     std::lock_guard lock(event->mutex);
     if (stream->capture) {
+        event->inCapture = true;
         event->capture = stream->capture;
-        event->capturedStreams = {stream.get()};
+        event->captured = stream->capture->tips[stream.get()];
         return Success;
     }
+    event->inCapture = false;
     event->capture.reset();
     event->clock = hazards().clockOf(stream->id);
     event->source = stream;
@@ -73,9 +75,10 @@ EXPORT int cuStreamWaitEvent(void* streamHandle, void* handle, unsigned) {
         if (stream->capture && stream->capture != capture)
             return fail(IllegalState, "cuStreamWaitEvent: the event belongs to another capture");
         stream->capture = capture;
-        for (Stream* joined : event->capturedStreams) capture->unjoined.erase(joined);
+        capture->tips[stream.get()].insert(event->captured.begin(), event->captured.end());
         return Success;
     }
+    if (event->inCapture) return fail(CapturedEvent, "cuStreamWaitEvent: the event was last recorded in a capture that has ended");
     if (stream->capture) {
         stream->capture->invalid = true;
         return fail(StreamCaptureUnsupported, "cuStreamWaitEvent: a capturing stream waits for an event recorded outside");
@@ -96,6 +99,7 @@ EXPORT int cuEventSynchronize(void* handle) {
     if (!event) return fail(InvalidHandle, "cuEventSynchronize: not an event, or one that was destroyed");
     trace("cuEventSynchronize", true);
     std::unique_lock lock(event->mutex);
+    if (event->inCapture) return fail(CapturedEvent, "cuEventSynchronize: the event was last recorded in a capture");
     const uint64_t number = event->recorded;
     const Clock clock = event->clock;
     if (auto recorder = event->source.lock()) recorder->demand(event->sourceNumber);
@@ -112,6 +116,7 @@ EXPORT int cuEventQuery(void* handle) {
     if (!event) return fail(InvalidHandle, "cuEventQuery: not an event, or one that was destroyed");
     trace("cuEventQuery", true);
     std::lock_guard lock(event->mutex);
+    if (event->inCapture) return fail(CapturedEvent, "cuEventQuery: the event was last recorded in a capture");
     if (auto recorder = event->source.lock()) recorder->demand(event->sourceNumber);
     if (event->completed < event->recorded) return fail(NotReady, "the event was not reached yet");
     hazards().hostSaw(event->clock);
@@ -123,6 +128,7 @@ EXPORT int cuEventElapsedTime(float* milliseconds, void* startHandle, void* endH
     if (!start || !end) return fail(InvalidHandle, "cuEventElapsedTime: not an event, or one that was destroyed");
     std::scoped_lock lock(start->mutex, end->mutex);
     if (!start->timing || !end->timing) return fail(InvalidHandle, "cuEventElapsedTime: an event was created without timing");
+    if (start->inCapture || end->inCapture) return fail(CapturedEvent, "cuEventElapsedTime: an event was last recorded in a capture");
     if (!start->recorded || !end->recorded) return fail(InvalidHandle, "cuEventElapsedTime: an event was never recorded");
     if (start->completed < start->recorded || end->completed < end->recorded)
         return fail(NotReady, "cuEventElapsedTime: an event was not reached yet");

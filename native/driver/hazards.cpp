@@ -1,6 +1,8 @@
 // Clocks of streams, and the comparison of what unordered work touched.
 #include "driver/hazards.h"
 
+#include <algorithm>
+
 #include "device/memory.h"
 
 namespace soft {
@@ -29,19 +31,25 @@ uintptr_t shared(const std::vector<Range>& a, const std::vector<Range>& b) {
     return 0;
 }
 
-Fault race(const Part& mine, bool iWrite, const Part& other, bool otherWrites, uintptr_t at) {
-    const int device = ownerOf(at);
-    const std::string where = device < 0 ? format("0x%zx", static_cast<size_t>(at)) : deviceMemory(device).explain(at, true);
-    return {LaunchFailed, format("race between streams: %s %s %s, which %s %s on another stream, and no event orders the two", mine.name.c_str(),
-                                 iWrite ? "writes" : "reads", where.c_str(), other.name.c_str(), otherWrites ? "writes" : "reads")};
-}
+// A byte that both touch and at least one writes.
+struct Meeting {
+    uintptr_t at = 0;
+    bool iWrite = false, otherWrites = false;
+};
 
-Fault compare(const Part& mine, const Part& other) {
-    if (uintptr_t at = shared(mine.touched.writes, other.touched.writes)) return race(mine, true, other, true, at);
-    if (uintptr_t at = shared(mine.touched.writes, other.touched.reads)) return race(mine, true, other, false, at);
-    if (uintptr_t at = shared(mine.touched.reads, other.touched.writes)) return race(mine, false, other, true, at);
+Meeting meeting(const Touched& mine, const Touched& other) {
+    if (uintptr_t at = shared(mine.writes, other.writes)) return {at, true, true};
+    if (uintptr_t at = shared(mine.writes, other.reads)) return {at, true, false};
+    if (uintptr_t at = shared(mine.reads, other.writes)) return {at, false, true};
     return {};
 }
+
+std::string placeOf(uintptr_t at) {
+    const int device = ownerOf(at);
+    return device < 0 ? format("0x%zx", static_cast<size_t>(at)) : deviceMemory(device).explain(at, true);
+}
+
+const char* verb(bool writes) { return writes ? "writes" : "reads"; }
 
 size_t rangesOf(const WorkItem& item) {
     size_t count = 0;
@@ -61,10 +69,32 @@ Hazards& hazards() {
 
 void noteTouched(const char* name, Touched touched) {
     if (!currentItem) return;
-    if (currentItem->parts.empty() || currentItem->parts.back().name != name) currentItem->parts.push_back({name, {}});
-    Touched& all = currentItem->parts.back().touched;
+    std::vector<Part>& parts = currentItem->parts;
+    if (parts.empty() || parts.back().name != name || parts.back().node != currentItem->node) parts.push_back({name, {}, currentItem->node});
+    Touched& all = parts.back().touched;
     all.reads.insert(all.reads.end(), touched.reads.begin(), touched.reads.end());
     all.writes.insert(all.writes.end(), touched.writes.begin(), touched.writes.end());
+}
+
+void beginNode(size_t node) {
+    if (currentItem) currentItem->node = node;
+}
+
+Fault endNode(const std::vector<size_t>& beside) {
+    if (!currentItem) return {};
+    std::vector<Part>& parts = currentItem->parts;
+    for (auto mine = parts.rbegin(); mine != parts.rend() && mine->node == currentItem->node; ++mine) {
+        normalize(mine->touched.reads);
+        normalize(mine->touched.writes);
+        for (const Part& other : parts) {
+            if (!std::binary_search(beside.begin(), beside.end(), other.node)) continue;
+            const Meeting met = meeting(mine->touched, other.touched);
+            if (!met.at) continue;
+            return {LaunchFailed, format("race in a graph: %s (node %zu) %s %s, which %s (node %zu) %s, and no edge orders the two", mine->name.c_str(), mine->node,
+                                         verb(met.iWrite), placeOf(met.at).c_str(), other.name.c_str(), other.node, verb(met.otherWrites))};
+        }
+    }
+    return {};
 }
 
 std::shared_ptr<WorkItem> Hazards::begin(uint64_t stream, const std::vector<Clock>& also) {
@@ -72,7 +102,7 @@ std::shared_ptr<WorkItem> Hazards::begin(uint64_t stream, const std::vector<Cloc
     Clock& clock = streams_[stream];
     merge(clock, host_);
     for (const Clock& other : also) merge(clock, other);
-    auto item = std::make_shared<WorkItem>(WorkItem{stream, ++numbers_[stream], clock, {}});
+    auto item = std::make_shared<WorkItem>(WorkItem{stream, ++numbers_[stream], clock, {}, 0});
     clock[stream] = item->number;
     running_++;
     return item;
@@ -88,10 +118,11 @@ Fault Hazards::end(WorkItem& item) {
         if (other.stream == item.stream || knows(item.before, other.stream, other.number) || knows(other.before, item.stream, item.number)) continue;
         for (const Part& mine : item.parts) {
             for (const Part& theirs : other.parts) {
-                Fault fault = compare(mine, theirs);
-                if (!fault.status) continue;
+                const Meeting met = meeting(mine.touched, theirs.touched);
+                if (!met.at) continue;
                 running_--;
-                return fault;
+                return {LaunchFailed, format("race between streams: %s %s %s, which %s %s on another stream, and no event orders the two", mine.name.c_str(),
+                                             verb(met.iWrite), placeOf(met.at).c_str(), theirs.name.c_str(), verb(met.otherWrites))};
             }
         }
     }

@@ -1,7 +1,8 @@
 // Races between streams. Every piece of work has a number on its stream and a clock: how far along each other stream had to be before
 // it could start (vector clocks: Lamport 1978, Mattern 1989). Stream order, an event waited for, the legacy stream's rule and what the
 // host saw finish advance a clock. Two pieces of which neither clock knows the other may run at the same time: they must not touch
-// the same byte unless both only read. Judged when the later of the two ends, from what each really touched.
+// the same byte unless both only read. Judged when the later of the two ends, from what each really touched. Nodes of one graph are
+// held to the same rule, with the graph's edges as the only order.
 #pragma once
 #include <cstdint>
 #include <deque>
@@ -23,12 +24,14 @@ using Clock = std::map<uint64_t, uint64_t>;
 struct Part {
     std::string name;
     Touched touched;
+    size_t node = 0;
 };
 
 struct WorkItem {
     uint64_t stream, number;
     Clock before;
     std::vector<Part> parts;
+    size_t node = 0;  // of a graph: the one that runs now
 };
 
 class Hazards {
@@ -58,6 +61,9 @@ private:
 Hazards& hazards();
 // The piece of work that this thread runs, or null.
 extern thread_local WorkItem* currentItem;
+// The current piece, a graph, goes on with its node; the last one may have touched what an earlier one of `beside` did. The fault names both.
+void beginNode(size_t node);
+Fault endNode(const std::vector<size_t>& beside);
 // A kernel, copy or product of the current piece touched this.
 void noteTouched(const char* name, Touched touched);
 

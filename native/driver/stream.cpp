@@ -107,10 +107,12 @@ int enqueue(Stream& stream, Work work) {
     Context* context = stream.context;
     if (stream.capture) {
         if (stream.capture->invalid) return fail(StreamCaptureInvalidated, "the capture failed earlier");
-        stream.capture->nodes.push_back([context, inner = std::move(work)] {
+        Capture& capture = *stream.capture;
+        std::set<size_t>& tips = capture.tips[&stream];
+        capture.nodes.push_back({[context, inner = std::move(work)] {
             if (!context->faults.raised()) inner();
-        });
-        if (&stream != stream.capture->origin) stream.capture->unjoined.insert(&stream);
+        }, std::move(tips)});
+        tips = {capture.nodes.size() - 1};
         return Success;
     }
     // The legacy stream and the streams that block on it wait for each other's earlier work.
@@ -249,12 +251,17 @@ EXPORT int cuStreamEndCapture(void* handle, void** graph) {
     for (auto& other : streams().of(context))
         if (other->capture == capture) other->capture.reset();
     if (capture->invalid) return fail(StreamCaptureInvalidated, "the capture failed: a call that a graph cannot hold came between");
-    if (!capture->unjoined.empty())
-        return fail(StreamCaptureUnjoined, format("%zu streams joined the capture and were not joined back by an event",
-                                                  capture->unjoined.size()));
     auto made = std::make_shared<Graph>();
     made->context = context;
     made->nodes = std::move(capture->nodes);
+    std::set<size_t> leaves;
+    for (size_t i = 0; i < made->nodes.size(); i++) {
+        for (size_t before : made->nodes[i].after) leaves.erase(before);
+        leaves.insert(i);
+    }
+    for (size_t joined : capture->tips[stream.get()]) leaves.erase(joined);
+    if (!leaves.empty())
+        return fail(StreamCaptureUnjoined, format("node %zu of the capture stands on another stream, and no event joins it back", *leaves.begin()));
     *graph = graphs().add(made).get();
     return Success;
 }
