@@ -46,6 +46,30 @@ public sealed class SwarmTests : IDisposable
         Assert.Equal(Losses("straight"), Losses("cut"));
     }
 
+    // a terminal sends Ctrl-C to the run and to every peer that it started
+    [Fact]
+    public void Interrupt_OfTheRunAndItsPeersAtOnce_EndsTheStepAndSavesIt()
+    {
+        using Process process = EngineProcess.Start(_folder.Path, $"train {Small}0000 --stages 2 --replicas 2 --out run".Split(' '));
+        while (process.StandardOutput.ReadLine() is { } line && !line.StartsWith("step", StringComparison.Ordinal))
+        {
+        }
+
+        string[] peers = Directory.GetFiles(Path.Combine(_folder.Path, "run", "peers"), "process", SearchOption.AllDirectories);
+        Assert.Equal(4, peers.Length);
+        foreach (int id in peers.Select(file => int.Parse(File.ReadAllText(file), CultureInfo.InvariantCulture)).Append(process.Id))
+        {
+            EngineProcess.Interrupt(id);
+        }
+
+        string rest = process.StandardOutput.ReadToEnd() + process.StandardError.ReadToEnd();
+        Assert.True(process.WaitForExit(TimeSpan.FromSeconds(30)));
+        Assert.Equal(130, process.ExitCode);
+        Assert.Contains("--resume", rest);
+        Assert.DoesNotContain("lease expired", rest);
+        Assert.True(File.Exists(Path.Combine(_folder.Path, "run", "latest")), rest);
+    }
+
     [Fact]
     public void Replicas_AtSyncEveryStep_EqualTheSingleProcessToRounding()
     {

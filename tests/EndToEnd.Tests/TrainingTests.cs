@@ -1,14 +1,12 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
 using OrionNative.EndToEnd.Tests.Support;
 
 namespace OrionNative.EndToEnd.Tests;
 
-public sealed partial class TrainingTests : IDisposable
+public sealed class TrainingTests : IDisposable
 {
-    const int InterruptSignal = 2;
     readonly TemporaryFolder _folder = new();
 
     public TrainingTests() =>
@@ -65,7 +63,7 @@ public sealed partial class TrainingTests : IDisposable
         }
 
         Assert.Contains("the run in run trains in one process", Run("status --run run").Error);
-        Assert.Equal(0, Kill(process.Id, InterruptSignal));
+        EngineProcess.Interrupt(process.Id);
         string rest = process.StandardOutput.ReadToEnd() + process.StandardError.ReadToEnd();
         Assert.True(process.WaitForExit(TimeSpan.FromSeconds(30)));
         Assert.Equal(130, process.ExitCode);
@@ -120,9 +118,6 @@ public sealed partial class TrainingTests : IDisposable
 
     string[] Losses(string run) =>
         [.. File.ReadLines(Path.Combine(_folder.Path, run, "metrics.jsonl")).Select(line => ((double)JsonNode.Parse(line)!["loss"]!).ToString("R", CultureInfo.InvariantCulture))];
-
-    [LibraryImport("libc", EntryPoint = "kill")]
-    private static partial int Kill(int process, int signal);
 
     public void Dispose() => _folder.Dispose();
 }

@@ -27,8 +27,9 @@ static class JoinCommand
         Option<string?> model = new("--model") { Description = "take part only if the run trains this model: a preset or a model file", HelpName = "name" };
         Option<string?> tokenizer = new("--tokenizer") { Description = "take part only if the run's tokenizer is this: byte or a tokenizer.json", HelpName = "name" };
         Option<string?> log = new("--log") { Description = "file for this peer's log instead of standard error", HelpName = "file" };
+        Option<bool> local = new("--local") { Description = "the process that started this one runs the orchestrator", Hidden = true };
         command.Add(url);
-        foreach (Option option in (Option[])[state, listen, advertise, device, threads, rehearse, memory, speed, model, tokenizer, log])
+        foreach (Option option in (Option[])[state, listen, advertise, device, threads, rehearse, memory, speed, model, tokenizer, log, local])
         {
             command.Add(option);
         }
@@ -46,7 +47,7 @@ static class JoinCommand
             }
 
             using TextWriter output = parsed.GetValue(log) is { } file ? TextWriter.Synchronized(new StreamWriter(file, append: true) { AutoFlush = true }) : Console.Error;
-            using Interrupt interrupt = new(output, "leaving");
+            using Interrupt interrupt = new(output, "leaving", isHelper: parsed.GetValue(local));
             using NodeIdentity key = NodeIdentity.LoadOrCreate(parsed.GetRequiredValue(state));
             output.WriteLine($"{DateTime.UtcNow:HH:mm:ss.fff} peer {key.Id.Short} joins {join}");
             using PeerHost peer = new(new PeerHostOptions(

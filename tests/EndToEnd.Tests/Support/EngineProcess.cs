@@ -1,5 +1,6 @@
 // Runs orion-engine as an operator does: a child process with arguments, its two outputs and its exit status.
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
 
 namespace OrionNative.EndToEnd.Tests.Support;
@@ -15,7 +16,7 @@ sealed record EngineResult(int Status, string Output, string Error)
     }
 }
 
-static class EngineProcess
+static partial class EngineProcess
 {
     static readonly string _engine = Path.Combine(AppContext.BaseDirectory, "orion-engine.dll");
 
@@ -41,6 +42,12 @@ static class EngineProcess
             RedirectStandardError = true,
             RedirectStandardInput = true,
         })!;
+
+    /// <summary>What Ctrl-C sends to a process.</summary>
+    public static void Interrupt(int process) => Assert.Equal(0, Kill(process, 2));
+
+    [LibraryImport("libc", EntryPoint = "kill")]
+    private static partial int Kill(int process, int signal);
 }
 
 /// <summary>A folder that is gone afterwards.</summary>

@@ -100,7 +100,7 @@ sealed class LocalSwarm : IDisposable
         JoinString join = isLinked ? _join! with { Port = _home[index].Address.Port } : _join!;
         List<string> arguments =
         [
-            Path.Combine(AppContext.BaseDirectory, "orion-engine.dll"), "join", join.Reveal(), "--state", folder,
+            Path.Combine(AppContext.BaseDirectory, "orion-engine.dll"), "join", join.Reveal(), "--local", "--state", folder,
             "--threads", threads.ToString(CultureInfo.InvariantCulture), "--listen", isLinked ? _access[index].Target.ToString() : "127.0.0.1:0",
             "--speed", "1", "--device", config.Device, "--rehearse-seconds", _rehearseSeconds[index].ToString(CultureInfo.InvariantCulture), "--log", Path.Combine(folder, "peer.log"),
         ];
