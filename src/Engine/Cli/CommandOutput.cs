@@ -15,8 +15,8 @@ sealed class CommandOutput(bool json)
     /// <summary>Lines for people.</summary>
     public TextWriter Text { get; } = json ? Console.Error : Console.Out;
 
-    /// <summary>True when a person watches: the text goes to a terminal.</summary>
-    public bool IsTerminal { get; } = json ? !Console.IsErrorRedirected : !Console.IsOutputRedirected;
+    /// <summary>True when a person watches: the text goes to a terminal that can move its cursor.</summary>
+    public bool IsTerminal { get; } = (json ? !Console.IsErrorRedirected : !Console.IsOutputRedirected) && Environment.GetEnvironmentVariable("TERM") is not ("dumb" or "" or null);
 
     /// <summary>Prints the result when --json asks for it.</summary>
     public void Result(JsonObject result)

@@ -46,7 +46,7 @@ static class OrchestrateCommand
             string join = orchestrated.Orchestrator.Invite(admits, lasts, host).Reveal();
             output.Text.WriteLine(string.Create(CultureInfo.InvariantCulture, $"join    orion-engine join {join}"));
             output.Text.WriteLine(string.Create(CultureInfo.InvariantCulture, $"        shown this once; admits {admits} newcomers within {lasts.TotalHours:0.##} h; waiting for {run.Config.Stages * run.Config.Replicas} peers"));
-            using ITrainingView view = TrainCommand.View(output);
+            using ITrainingView view = TrainCommand.View(output, interrupt);
             TrainingOutcome outcome = orchestrated.Serve(view, committed: null, interrupt.Token);
             TrainCommand.Report(outcome, output, "orchestrate");
             return outcome.Interrupted ? ExitStatus.Interrupted : ExitStatus.Done;

@@ -69,7 +69,7 @@ static class QuickstartCommand
         int killAt = Math.Max(2, config.Steps / 3), rejoinAt = Math.Max(3, config.Steps / 2);
         int victim = config.Replicas > 1 ? swarm.Peers.Count / 2 : -1;
         TrainingOutcome outcome;
-        using (ITrainingView view = output.IsTerminal ? new TerminalTrainingView(output.Text, TimeProvider.System, swarm.Picture) : new PlainTrainingView(output.Text, TimeProvider.System))
+        using (ITrainingView view = TrainCommand.View(output, interrupt, swarm.Picture))
         {
             outcome = swarm.Train(
                 view,

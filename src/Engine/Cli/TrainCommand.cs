@@ -36,30 +36,33 @@ static class TrainCommand
         ResolvedRun run = ResolvedRun.From(options.Read(parsed, start));
         using Interrupt interrupt = new(output.Text, "stopping after this step; once more ends at once");
         TrainingOutcome outcome = run.Config.Stages * run.Config.Replicas > 1
-            ? TrainSwarm(run, resume, http, output, interrupt.Token)
-            : TrainHere(run, resume, output, interrupt.Token);
+            ? TrainSwarm(run, resume, http, output, interrupt)
+            : TrainHere(run, resume, output, interrupt);
         Report(outcome, output, "train");
         return outcome.Interrupted ? ExitStatus.Interrupted : ExitStatus.Done;
     }
 
-    static TrainingOutcome TrainHere(ResolvedRun run, string? resume, CommandOutput output, CancellationToken interrupt)
+    static TrainingOutcome TrainHere(ResolvedRun run, string? resume, CommandOutput output, Interrupt interrupt)
     {
         using TrainingRun training = new(run, resume, TimeProvider.System, output.Text);
-        using ITrainingView view = View(output);
-        return training.Train(view, interrupt);
+        using ITrainingView view = View(output, interrupt);
+        return training.Train(view, interrupt.Token);
     }
 
-    static TrainingOutcome TrainSwarm(ResolvedRun run, string? resume, IPEndPoint http, CommandOutput output, CancellationToken interrupt)
+    static TrainingOutcome TrainSwarm(ResolvedRun run, string? resume, IPEndPoint http, CommandOutput output, Interrupt interrupt)
     {
         using LocalSwarm swarm = new(run, resume, output.Text, http);
-        using ITrainingView view = View(output);
-        return swarm.Train(view, committed: null, interrupt);
+        using ITrainingView view = View(output, interrupt, swarm.Picture);
+        return swarm.Train(view, committed: null, interrupt.Token);
     }
 
-    /// <summary>A live panel on a terminal, plain lines elsewhere.</summary>
-    public static ITrainingView View(CommandOutput output) => output.IsTerminal
-        ? new TerminalTrainingView(output.Text, TimeProvider.System)
-        : new PlainTrainingView(output.Text, TimeProvider.System);
+    /// <summary>A live panel on a terminal, plain lines elsewhere; the interrupt speaks through it.</summary>
+    public static ITrainingView View(CommandOutput output, Interrupt interrupt, Func<PipelineView>? pipeline = null)
+    {
+        ITrainingView view = output.IsTerminal ? new TerminalTrainingView(output.Text, TimeProvider.System, pipeline) : new PlainTrainingView(output.Text, TimeProvider.System);
+        interrupt.Say = view.Note;
+        return view;
+    }
 
     /// <summary>Says how a run ended and how to go on.</summary>
     public static void Report(TrainingOutcome outcome, CommandOutput output, string command)

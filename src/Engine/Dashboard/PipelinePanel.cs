@@ -20,10 +20,16 @@ sealed record PipelineView(IReadOnlyList<StageView> Stages, string Hold);
 
 static class PipelinePanel
 {
+    // what a row takes: all but the peers, and each peer
+    const int RowColumns = 60;
+    const int PeerColumns = 23;
+
+    /// <summary>The table; the replicas of a stage stand one below the other where side by side they would not fit.</summary>
     public static string Text(PipelineView view, int columns)
     {
+        bool isWide = RowColumns + (PeerColumns * view.Stages.Select(stage => stage.Peers.Count).DefaultIfEmpty(0).Max()) <= columns;
         Table table = new Table().Border(TableBorder.Rounded).BorderColor(Color.Grey);
-        foreach (string column in (string[])["stage", "holds", "peers (waiting/in flight, busy)", "codes [blue]→[/]", "gradients [blue]←[/]", "lost"])
+        foreach (string column in (string[])["stage", "holds", isWide ? "peers (waiting/in flight, busy)" : "peers (load, busy)", "codes [blue]→[/]", "gradients [blue]←[/]", "lost"])
         {
             table.AddColumn(new TableColumn(column).NoWrap());
         }
@@ -32,13 +38,13 @@ static class PipelinePanel
         {
             StageView s = view.Stages[stage];
             table.AddRow(
-                stage.ToString(CultureInfo.InvariantCulture), s.Blocks, s.Peers.Count == 0 ? "[red]nobody[/]" : string.Join("   ", s.Peers.Select(Peer)),
+                stage.ToString(CultureInfo.InvariantCulture), s.Blocks, s.Peers.Count == 0 ? "[red]nobody[/]" : string.Join(isWide ? "   " : "\n", s.Peers.Select(Peer)),
                 stage + 1 < view.Stages.Count ? Megabytes(s.ForwardBytes) : "", stage > 0 ? Megabytes(s.BackwardBytes) : "",
                 string.Create(CultureInfo.InvariantCulture, $"{100 * s.LostShare:F1} %"));
         }
 
         using StringWriter text = new(CultureInfo.InvariantCulture);
-        IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings { Ansi = AnsiSupport.Yes, ColorSystem = ColorSystemSupport.Standard, Out = new AnsiConsoleOutput(text) });
+        IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings { Ansi = AnsiSupport.Yes, ColorSystem = TerminalTrainingView.HasColours ? ColorSystemSupport.Standard : ColorSystemSupport.NoColors, Out = new AnsiConsoleOutput(text) });
         console.Profile.Width = columns;
         console.Write(table);
         if (view.Hold.Length > 0)

@@ -14,6 +14,9 @@ sealed class TerminalTrainingView : ITrainingView
     static readonly TimeSpan _every = TimeSpan.FromMilliseconds(100);
     static readonly TimeSpan _refreshEvery = TimeSpan.FromMilliseconds(300);
 
+    /// <summary>False where the environment asks for no colours (no-color.org).</summary>
+    public static bool HasColours { get; } = string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"));
+
     readonly TextWriter _output;
     readonly TimeProvider _clock;
     readonly Func<PipelineView>? _pipeline;
@@ -77,31 +80,42 @@ sealed class TerminalTrainingView : ITrainingView
         if (_last is { } s)
         {
             int filled = (int)((long)BarColumns * s.Step / s.Steps);
-            panel.Append(CultureInfo.InvariantCulture, $"\x1b[34m{new string('█', filled)}\x1b[90m{new string('░', BarColumns - filled)}\x1b[0m {s.Step}/{s.Steps}  {100.0 * s.Step / s.Steps:F0} %  {PlainTrainingView.Left(s.Remaining)} left\n");
-            panel.Append(CultureInfo.InvariantCulture, $"\x1b[1mloss {s.Loss:F4}\x1b[0m   lr {s.LearningRate:0.00e+0}   norm {s.GradientNorm:F2}   \x1b[1m{s.TokensPerSecond:N0} tok/s\x1b[0m");
+            panel.Append(CultureInfo.InvariantCulture, $"{In("34", new string('█', filled))}{In("90", new string('░', BarColumns - filled))} {s.Step}/{s.Steps}  {100.0 * s.Step / s.Steps:F0} %  {PlainTrainingView.Left(s.Remaining)} left\n");
+            panel.Append(CultureInfo.InvariantCulture, $"{In("1", $"loss {s.Loss:F4}")}   lr {s.LearningRate:0.00e+0}   norm {s.GradientNorm:F2}   {In("1", $"{s.TokensPerSecond:N0} tok/s")}");
             panel.Append(double.IsNaN(s.Mfu) ? "" : string.Create(CultureInfo.InvariantCulture, $"   MFU {s.Mfu * 100:F1} %")).Append('\n');
         }
 
-        if (_pipeline is not null)
+        // what does not fit the terminal could not be erased
+        int room = Rows() - 1 - Lines(panel.ToString());
+        foreach (string part in (string[])[_pipeline is null ? "" : PipelinePanel.Text(_pipeline(), Columns()), LossPlot.Text(new PlotCurve("loss", _curve), CurveColumns, CurveRows)])
         {
-            panel.Append(PipelinePanel.Text(_pipeline(), Columns()));
+            if (Lines(part) <= room)
+            {
+                panel.Append(part);
+                room -= Lines(part);
+            }
         }
 
-        panel.Append(LossPlot.Text(new PlotCurve("loss", _curve), CurveColumns, CurveRows));
         string text = panel.ToString();
         Erase();
         _output.Write(text);
         _output.Flush();
-        _lines = text.Count(c => c == '\n');
+        _lines = Lines(text);
     }
 
+    static int Lines(string text) => text.Count(c => c == '\n');
+
+    static string In(string colour, string text) => HasColours ? $"\x1b[{colour}m{text}\x1b[0m" : text;
+
     static int Columns() => Console.IsOutputRedirected ? 120 : Math.Max(60, Console.WindowWidth);
+
+    static int Rows() => Console.IsOutputRedirected ? 50 : Console.WindowHeight;
 
     void Erase()
     {
         if (_lines > 0)
         {
-            _output.Write(string.Create(CultureInfo.InvariantCulture, $"\x1b[{_lines}A\x1b[0J"));
+            _output.Write(string.Create(CultureInfo.InvariantCulture, $"\r\x1b[{_lines}A\x1b[0J"));
             _lines = 0;
         }
     }
