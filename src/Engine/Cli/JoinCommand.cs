@@ -22,6 +22,7 @@ static class JoinCommand
         Option<string> device = new("--device") { Description = Devices.Help, DefaultValueFactory = _ => "cpu" };
         Option<int> threads = new Option<int>("--threads") { Description = "CPU threads; 0: every processor" }.Between(0, 4096);
         Option<double> rehearse = new Option<double>("--rehearse-seconds") { Description = "let a microbatch take at least this long, as on a slower device; 0: as fast as it goes" }.Between(0, 3600);
+        Option<string?> hang = new("--rehearse-hang") { Description = HangDrill.Help, HelpName = "drill" };
         Option<string?> memory = new("--memory") { Description = "memory that this peer offers for a stage, like 900MB or 24GB; empty: what there is", HelpName = "size" };
         Option<double> speed = new Option<double>("--speed") { Description = "speed beside other peers; 0: measured at the start" }.Between(0, 1e6);
         Option<string?> model = new("--model") { Description = "take part only if the run trains this model: a preset or a model file", HelpName = "name" };
@@ -29,7 +30,7 @@ static class JoinCommand
         Option<string?> log = new("--log") { Description = "file for this peer's log instead of standard error", HelpName = "file" };
         Option<bool> local = new("--local") { Description = "the process that started this one runs the orchestrator", Hidden = true };
         command.Add(url);
-        foreach (Option option in (Option[])[state, listen, advertise, device, threads, rehearse, memory, speed, model, tokenizer, log, local])
+        foreach (Option option in (Option[])[state, listen, advertise, device, threads, rehearse, hang, memory, speed, model, tokenizer, log, local])
         {
             command.Add(option);
         }
@@ -56,6 +57,7 @@ static class JoinCommand
             {
                 MemoryBytes = Bytes(parsed.GetValue(memory)),
                 Speed = parsed.GetValue(speed),
+                Drill = HangDrill.Parse(parsed.GetValue(hang)),
                 Model = parsed.GetValue(model) is { } wanted ? ResolvedRun.LoadModel(wanted) : null,
                 TokenizerHash = parsed.GetValue(tokenizer) is { } accepted ? ResolvedRun.LoadTokenizer(accepted).Hash : null,
             });

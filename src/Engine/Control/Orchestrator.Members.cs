@@ -39,6 +39,7 @@ sealed partial class Orchestrator
     readonly SortedDictionary<PeerId, PeerProfile> _waiting = [];
     readonly HashSet<PeerId> _drained = [];
     StageSlice[] _slices = [];
+    string _lastLoss = "";
 
     void Join(PeerMessage.Join join, long unixSeconds, Instant now)
     {
@@ -265,6 +266,7 @@ sealed partial class Orchestrator
         {
             MemberInfo member = _members[peer];
             Persist(new DurableRecord.PeerRemoved(peer, Placement.Epoch + 1, reason));
+            _lastLoss = $"{peer.Short} left: {reason}; ";
             if (reason != CameBack)
                 Send(peer, new OrchestratorMessage.Leave(reason, !_drained.Contains(peer)));
             reopens |= !IsReductionSafeWithout(peer, member);
@@ -343,7 +345,7 @@ sealed partial class Orchestrator
     }
 
     string HoldText(int stage) =>
-        $"no holder for stage {stage} (step {CommittedStep + 1} is uncommitted, the newest checkpoint is of step {CheckpointStep}); the run goes on when a peer joins";
+        $"no holder for stage {stage} (step {CommittedStep + 1} is uncommitted, the newest checkpoint is of step {CheckpointStep}); {_lastLoss}the run goes on when a peer joins";
 
     void Hello(MemberInfo member, PeerMessage.Hello hello, Instant now)
     {

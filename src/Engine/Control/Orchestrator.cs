@@ -209,6 +209,9 @@ sealed partial class Orchestrator
             case PeerMessage.CheckpointWritten written when written.AdmittedEpoch == member.AdmittedEpoch:
                 CheckpointWritten(written);
                 break;
+            case PeerMessage.Says says:
+                Note($"{peer.Short} {says.Text}");
+                break;
             case PeerMessage.Suspects suspects:
                 member.AccusesAt = now;
                 Note($"{peer.Short} suspects {suspects.Peer.Short}: {suspects.Reason}");

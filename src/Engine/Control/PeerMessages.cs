@@ -56,5 +56,8 @@ abstract record PeerMessage
 
     public sealed record CheckpointWritten(int AdmittedEpoch, int Step, int Stage) : PeerMessage;
 
+    /// <summary>For the event log and people; decides nothing.</summary>
+    public sealed record Says(string Text) : PeerMessage;
+
     public sealed record Suspects(PeerId Peer, Suspicion Reason) : PeerMessage;
 }

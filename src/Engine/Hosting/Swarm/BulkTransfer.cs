@@ -20,8 +20,10 @@ sealed unsafe class BulkAssembly : IDisposable
 
     public long Bytes { get; }
 
+    public long MissingBytes => Interlocked.Read(ref _missing);
+
     /// <summary>True when every byte is here.</summary>
-    public bool IsWhole => Interlocked.Read(ref _missing) <= 0;
+    public bool IsWhole => MissingBytes <= 0;
 
     /// <summary>Takes a piece; true when it was the last missing one.</summary>
     public bool Take(int piece, ReadOnlySpan<byte> bytes)

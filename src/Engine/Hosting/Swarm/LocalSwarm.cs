@@ -20,6 +20,7 @@ sealed class LocalSwarm : IDisposable
     readonly Process?[] _peers;
     readonly PeerId[] _ids;
     readonly double[] _rehearseSeconds;
+    readonly string?[] _rehearseHangs;
     readonly UdpRelay? _relay;
     readonly EmulatedLink[] _access = [];
     readonly EmulatedLink[] _home = [];
@@ -36,7 +37,7 @@ sealed class LocalSwarm : IDisposable
         _orchestrated = new OrchestratedRun(run, resumeFrom, listen: null, http ?? new IPEndPoint(IPAddress.Loopback, 0), output);
         _peers = new Process?[run.Config.Stages * run.Config.Replicas];
         _ids = new PeerId[_peers.Length];
-        _rehearseSeconds = new double[_peers.Length];
+        (_rehearseSeconds, _rehearseHangs) = (new double[_peers.Length], new string?[_peers.Length]);
         for (int i = 0; i < _peers.Length; i++)
         {
             using NodeIdentity identity = NodeIdentity.LoadOrCreate(FolderOf(i));
@@ -104,6 +105,11 @@ sealed class LocalSwarm : IDisposable
             "--threads", threads.ToString(CultureInfo.InvariantCulture), "--listen", isLinked ? _access[index].Target.ToString() : "127.0.0.1:0",
             "--speed", "1", "--device", config.Device, "--rehearse-seconds", _rehearseSeconds[index].ToString(CultureInfo.InvariantCulture), "--log", Path.Combine(folder, "peer.log"),
         ];
+        if (_rehearseHangs[index] is { } drill)
+        {
+            arguments.AddRange(["--rehearse-hang", drill]);
+        }
+
         if (isLinked)
         {
             arguments.AddRange(["--advertise", _access[index].Address.ToString()]);
@@ -143,6 +149,9 @@ sealed class LocalSwarm : IDisposable
 
     /// <summary>The least time a microbatch takes at each peer, by index; holds for processes started later.</summary>
     public Span<double> RehearseSeconds => _rehearseSeconds;
+
+    /// <summary>The failure that each peer rehearses (<see cref="HangDrill"/>), by index; holds for processes started later.</summary>
+    public Span<string?> RehearseHangs => _rehearseHangs;
 
     /// <summary>The processes, by index.</summary>
     public IReadOnlyList<Process?> Peers => _peers;

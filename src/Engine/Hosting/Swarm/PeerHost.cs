@@ -34,6 +34,9 @@ sealed record PeerHostOptions(
     /// <summary>Speed beside other peers; 0: measured now, in GFLOP/s of the device's peak.</summary>
     public double Speed { get; init; }
 
+    /// <summary>A failure that this peer rehearses, or null.</summary>
+    public HangDrill? Drill { get; init; }
+
     /// <summary>The only model that this peer wants to train, or null for whatever the run trains.</summary>
     public ModelConfig? Model { get; init; }
 

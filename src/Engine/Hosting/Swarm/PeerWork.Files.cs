@@ -15,7 +15,10 @@ namespace OrionNative.Engine.Hosting.Swarm;
 sealed partial class PeerWork
 {
     const long ManifestBytesMax = 64 << 20;
-    static readonly TimeSpan _tryWithin = TimeSpan.FromSeconds(120);
+    static readonly TimeSpan _tryToSave = TimeSpan.FromSeconds(120);
+
+    /// <summary>Short: who cannot load says why, and asks again later and later (PeerCore).</summary>
+    static readonly TimeSpan _tryToLoad = TimeSpan.FromSeconds(3);
     static readonly TimeSpan _tryAtFirst = TimeSpan.FromMilliseconds(400);
     static readonly TimeSpan _tryAtLast = TimeSpan.FromSeconds(13);
     static readonly TimeSpan _fileWithin = TimeSpan.FromHours(2);
@@ -97,7 +100,7 @@ sealed partial class PeerWork
     {
         int life = _life;
         string folder = Path.Combine(_stateDirectory, "checkpoints", $"step-{step:D8}");
-        string failure = await WhileWelcome(life, link => FetchCheckpoint(link, step, folder));
+        string failure = await WhileWelcome(life, _tryToLoad, link => FetchCheckpoint(link, step, folder));
         if (failure.Length > 0)
         {
             PostLoaded(life, step, failure);
@@ -124,11 +127,11 @@ sealed partial class PeerWork
 
     /// <summary>Tries something with the orchestrator until it works, the state is given up, or patience ends: twice as long
     /// after each failure, as before while there is no link.</summary>
-    async Task<string> WhileWelcome(int life, Func<PeerLink, Task> attempt)
+    async Task<string> WhileWelcome(int life, TimeSpan within, Func<PeerLink, Task> attempt)
     {
         string failure = "there is no link to the orchestrator";
         TimeSpan pause = _tryAtFirst;
-        for (TimeSpan waited = TimeSpan.Zero; waited < _tryWithin && life == _life; waited += pause)
+        for (TimeSpan waited = TimeSpan.Zero; waited < within && life == _life; waited += pause)
         {
             try
             {
@@ -249,7 +252,7 @@ sealed partial class PeerWork
     async Task SendUp(CheckpointWriter writer, CheckpointFile[] files, FileOffered offer, int life, Action<PeerMessage, JsonObject?> tell)
     {
         HashSet<string> sent = [];
-        string failure = await WhileWelcome(life, async link =>
+        string failure = await WhileWelcome(life, _tryToSave, async link =>
         {
             foreach (CheckpointFile file in files.Where(file => !sent.Contains(file.Name)))
             {

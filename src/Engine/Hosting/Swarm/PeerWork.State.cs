@@ -13,7 +13,7 @@ namespace OrionNative.Engine.Hosting.Swarm;
 
 sealed partial class PeerWork
 {
-    static readonly TimeSpan _stateWithin = TimeSpan.FromSeconds(60);
+    static readonly TimeSpan _nextPieceWithin = TimeSpan.FromSeconds(60);
 
     readonly ConcurrentDictionary<(PeerId From, MessageKind Kind, ulong Tag), BulkAssembly> _assemblies = new();
     OrchestratorMessage.Reduce? _reduce;
@@ -120,7 +120,7 @@ sealed partial class PeerWork
                 return $"{source.Short} says: {Encoding.UTF8.GetString(response.Body)}";
             }
 
-            await awaited.Task.WaitAsync(_stateWithin);
+            await Arrival(awaited.Task, assembly);
             TaskCompletionSource written = new();
             OnCompute(ComputeTask.Fill, () =>
             {
@@ -139,6 +139,21 @@ sealed partial class PeerWork
         {
             _assemblies.TryRemove((source, MessageKind.Weights, tag), out _);
             assembly.Dispose();
+        }
+    }
+
+    // A large state may take hours; what counts is that it goes on.
+    static async Task Arrival(Task whole, BulkAssembly assembly)
+    {
+        for (long missing = long.MaxValue; !whole.IsCompleted && assembly.MissingBytes < missing;)
+        {
+            missing = assembly.MissingBytes;
+            await Task.WhenAny(whole, Task.Delay(_nextPieceWithin));
+        }
+
+        if (!whole.IsCompleted)
+        {
+            throw new TimeoutException($"{assembly.MissingBytes} of {assembly.Bytes} bytes of the state are missing, and nothing more came for {_nextPieceWithin.TotalSeconds:F0} s");
         }
     }
 

@@ -29,6 +29,7 @@ sealed partial class PeerWork : IDisposable
     readonly Func<Instant> _now;
     readonly Action<string> _log;
     readonly double _rehearseSeconds;
+    readonly HangDrill? _drill;
     readonly IDevice _device;
     readonly PinnedPool _pool;
     readonly Mailbox<ComputeItem> _queue = new();
@@ -46,7 +47,7 @@ sealed partial class PeerWork : IDisposable
         Action<Action<PeerCore>> step, Func<PeerEffects> effects, Func<Instant> now)
     {
         (_run, _self, _loop, _links, _step, _effects, _now, _log) = (run, self, loop, links, step, effects, now, options.Log);
-        _rehearseSeconds = options.RehearseSeconds;
+        (_rehearseSeconds, _drill) = (options.RehearseSeconds, options.Drill);
         Payload = CodePayload.Of(run.Model, run.Config);
         Schedule = RunSegments.ScheduleOf(run.Model, run.Config);
         _device = Devices.Open(options.Device, options.Threads);
@@ -124,6 +125,14 @@ sealed partial class PeerWork : IDisposable
         lock (_clock)
         {
             _clock.Began(task, _now());
+        }
+
+        if (_drill?.Strikes(task) == true)
+        {
+            string text = string.Create(CultureInfo.InvariantCulture, $"rehearses a failure: its compute thread hangs for {_drill.Lasts.TotalSeconds:F1} s ({new OpenTask(task, default, default).Words})");
+            _log(text);
+            _loop.Add(LoopEvent.Of(() => Orchestrator?.Tell(ControlCodec.Encode<PeerMessage>(ControlTag.FromPeer, new PeerMessage.Says(text)))));
+            Thread.Sleep(_drill.Lasts);
         }
     }
 

@@ -177,7 +177,7 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
             wait = wait < _askAgainAtMost ? wait : _askAgainAtMost;
             _askAt = now + wait;
             string times = ++_failedLoads == 1 ? "" : $" ({_failedLoads} times in a row)";
-            Tell(new PeerMessage.StateFailed(load.AdmittedEpoch, $"{failure}{times}; asks again in {wait.TotalSeconds:F0} s"), effects);
+            Tell(new PeerMessage.StateFailed(load.AdmittedEpoch, $"{failure.TrimEnd('.')}{times}; asks again in {wait.TotalSeconds:F0} s"), effects);
             return;
         }
         _failedLoads = 0;
