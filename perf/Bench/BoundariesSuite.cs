@@ -61,8 +61,7 @@ static class BoundariesSuite
     {
         if (arguments.Length < 2)
         {
-            Console.Error.WriteLine("boundaries TRAIN.txt VALID.txt [SEEDS] [AdamW|Muon] [256|4096] [ARMS, as 0,1,3] [STEPS]: name a text to train on and one to validate on");
-            return 2;
+            throw new FormatException("name a text to train on and one to validate on; OPTIMIZER is AdamW or Muon, IDS 256 or 4096, ARMS numbers as in 0,1,3");
         }
 
         int seeds = arguments.Length > 2 ? int.Parse(arguments[2], CultureInfo.InvariantCulture) : 1;

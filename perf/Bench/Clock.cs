@@ -40,7 +40,7 @@ static partial class Clock
         return times;
     }
 
-    public static double Median(double[] values)
+    public static double Median(IEnumerable<double> values)
     {
         double[] sorted = [.. values.Order()];
         return (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;

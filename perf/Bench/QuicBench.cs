@@ -52,7 +52,7 @@ static class QuicBench
             case "round": Round(pair, peer, seconds, shape); break;
             case "control": Control(pair, seconds); break;
             case "connect": Console.WriteLine($"connect to first byte: {pair.ConnectMilliseconds:F1} ms"); break;
-            default: return 2;
+            default: throw new FormatException($"'{mode}' is none of oneway, round, control, connect");
         }
         return 0;
     }
@@ -89,8 +89,8 @@ static class QuicBench
             }, cpuTheirs));
         }
         var s = pair.Statistics;
-        Console.WriteLine($"quic {Text(ours)} MB/s, {NetRecord.Median(cpuOurs):F2} CPU-s/GB; {s.SentBytes / Math.Max(1, s.SentPackets)} B/packet, rtt {s.RttNanoseconds / 1000} us, min {s.RttMinNanoseconds / 1000} us, lost {s.LostPackets}");
-        if (peer is not null) Console.WriteLine($"tls  {Text(theirs)} MB/s, {NetRecord.Median(cpuTheirs):F2} CPU-s/GB; ratio of medians {NetRecord.Median(ours) / NetRecord.Median(theirs):F2}");
+        Console.WriteLine($"quic {Text(ours)} MB/s, {Clock.Median(cpuOurs):F2} CPU-s/GB; {s.SentBytes / Math.Max(1, s.SentPackets)} B/packet, rtt {s.RttNanoseconds / 1000} us, min {s.RttMinNanoseconds / 1000} us, lost {s.LostPackets}");
+        if (peer is not null) Console.WriteLine($"tls  {Text(theirs)} MB/s, {Clock.Median(cpuTheirs):F2} CPU-s/GB; ratio of medians {Clock.Median(ours) / Clock.Median(theirs):F2}");
         Record("quic.oneway", shape, "goodputMBps", ours, theirs, cpuOurs, cpuTheirs, higherIsBetter: true);
     }
 
@@ -113,23 +113,23 @@ static class QuicBench
         (ours, theirs) = ([.. ours.Skip(Warm)], [.. theirs.Skip(Warm)]);
         Print($"quic round trip of {pair.Unit} bytes", ours);
         if (peer is not null) Print($"tls  round trip of {pair.Unit} bytes", theirs);
-        if (peer is not null) Console.WriteLine($"ratio of medians {NetRecord.Median(ours) / NetRecord.Median(theirs):F2}");
+        if (peer is not null) Console.WriteLine($"ratio of medians {Clock.Median(ours) / Clock.Median(theirs):F2}");
         Record("quic.round", shape, "roundTripMs", ours, theirs, [], [], higherIsBetter: false);
     }
 
-    static string Text(List<double> samples) => $"{NetRecord.Median(samples):F0} [{samples.Min():F0} to {samples.Max():F0}]";
+    static string Text(List<double> samples) => $"{Clock.Median(samples):F0} [{samples.Min():F0} to {samples.Max():F0}]";
 
     static void Record(string scenario, string shape, string unit, List<double> ours, List<double> theirs, List<double> cpuOurs, List<double> cpuTheirs, bool higherIsBetter)
     {
-        var fields = new JsonObject { [unit + "Samples"] = NetRecord.Samples(ours.Take(SamplesKept)), [unit + "Median"] = Math.Round(NetRecord.Median(ours), 3) };
-        if (cpuOurs.Count > 0) fields["cpuSecondsPerGB"] = Math.Round(NetRecord.Median(cpuOurs), 3);
+        var fields = new JsonObject { [unit + "Samples"] = NetRecord.Samples(ours.Take(SamplesKept)), [unit + "Median"] = Math.Round(Clock.Median(ours), 3) };
+        if (cpuOurs.Count > 0) fields["cpuSecondsPerGB"] = Math.Round(Clock.Median(cpuOurs), 3);
         if (theirs.Count > 0)
         {
             fields["peer"] = "SslStream TLS 1.3, one TCP connection";
             fields["peerSamples"] = NetRecord.Samples(theirs.Take(SamplesKept));
-            fields["peerMedian"] = Math.Round(NetRecord.Median(theirs), 3);
-            if (cpuTheirs.Count > 0) fields["peerCpuSecondsPerGB"] = Math.Round(NetRecord.Median(cpuTheirs), 3);
-            fields["ratio"] = Math.Round(NetRecord.Median(ours) / NetRecord.Median(theirs), 3);
+            fields["peerMedian"] = Math.Round(Clock.Median(theirs), 3);
+            if (cpuTheirs.Count > 0) fields["peerCpuSecondsPerGB"] = Math.Round(Clock.Median(cpuTheirs), 3);
+            fields["ratio"] = Math.Round(Clock.Median(ours) / Clock.Median(theirs), 3);
             fields["ratioIs"] = higherIsBetter ? "ours / peer, more is better" : "ours / peer, less is better";
         }
         NetRecord.Write(scenario, shape, fields);

@@ -1,12 +1,16 @@
 // One JSON line per measurement; the unit is part of the key and the raw samples stay.
 using System.Diagnostics;
 using System.Globalization;
+using System.Text.Encodings.Web;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 
 namespace OrionNative.Bench;
 
 static class Records
 {
+    static readonly JsonSerializerOptions _format = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
     /// <summary>Records an operation that is bound by memory.</summary>
     /// <param name="bytes">Predicted traffic: what the operation must read and write.</param>
     /// <param name="ceilingSeconds">That traffic at the copy bandwidth measured in the same run.</param>
@@ -89,8 +93,11 @@ static class Records
 
         string folder = Path.Combine(Root, "perf", "records");
         Directory.CreateDirectory(folder);
-        File.AppendAllText(Path.Combine(folder, file), line.ToJsonString() + "\n");
+        File.AppendAllText(Path.Combine(folder, file), Line(line) + "\n");
     }
+
+    /// <summary>A record as it is written.</summary>
+    public static string Line(JsonObject record) => record.ToJsonString(_format);
 
     public static string Commit(string root)
     {

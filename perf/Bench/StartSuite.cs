@@ -19,8 +19,7 @@ static class StartSuite
     {
         if (arguments.Length == 0)
         {
-            Console.Error.WriteLine("start: give a text to train on");
-            return 2;
+            throw new FormatException("give a text to train on");
         }
 
         double[] seconds = [.. Enumerable.Range(0, Samples).Select(_ => SecondsToFirstStep(arguments[0]))];

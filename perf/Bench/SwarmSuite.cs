@@ -22,12 +22,13 @@ static class SwarmSuite
     /// <summary>Arguments: efficiency, cut, or nothing for both.</summary>
     public static int Run(string[] arguments)
     {
-        if (arguments.Length == 0 || arguments.Contains("efficiency"))
+        string[] parts = Suite.Parts(arguments, "efficiency", "cut");
+        if (parts.Contains("efficiency"))
         {
             Efficiency();
         }
 
-        if (arguments.Length == 0 || arguments.Contains("cut"))
+        if (parts.Contains("cut"))
         {
             Cut();
         }

@@ -16,8 +16,7 @@ static class TokenizerSuite
     {
         if (arguments.Length == 0)
         {
-            Console.Error.WriteLine("tokenizer: give text files to train on, about 12 MB");
-            return 2;
+            throw new FormatException("give text files to train on, about 12 MB");
         }
 
         CorpusReader corpus = new(arguments);

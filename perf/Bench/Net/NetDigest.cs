@@ -28,9 +28,9 @@ static unsafe class NetDigest
         {
             ["blake3MegabytesPerSecondSamples"] = NetRecord.Samples(blake3),
             ["sha256MegabytesPerSecondSamples"] = NetRecord.Samples(sha256),
-            ["blake3MegabytesPerSecondMedian"] = NetRecord.Median(blake3),
-            ["sha256MegabytesPerSecondMedian"] = NetRecord.Median(sha256),
-            ["ratio"] = NetRecord.Median(blake3) / NetRecord.Median(sha256),
+            ["blake3MegabytesPerSecondMedian"] = Clock.Median(blake3),
+            ["sha256MegabytesPerSecondMedian"] = Clock.Median(sha256),
+            ["ratio"] = Clock.Median(blake3) / Clock.Median(sha256),
         });
         return 0;
     }

@@ -56,9 +56,9 @@ static class NetLoopback
         foreach (string name in runs.Keys)
         {
             values[name + "MegabytesPerSecondSamples"] = NetRecord.Samples(rates[name]);
-            values[name + "MegabytesPerSecondMedian"] = Math.Round(NetRecord.Median(rates[name]), 1);
-            values[name + "CpuSecondsPerGigabyteMedian"] = Math.Round(NetRecord.Median(costs[name]), 3);
-            Console.WriteLine($"{name,-10} {NetRecord.Median(rates[name]),8:0} MB/s   {NetRecord.Median(costs[name]):0.00} CPU s/GB");
+            values[name + "MegabytesPerSecondMedian"] = Math.Round(Clock.Median(rates[name]), 1);
+            values[name + "CpuSecondsPerGigabyteMedian"] = Math.Round(Clock.Median(costs[name]), 3);
+            Console.WriteLine($"{name,-10} {Clock.Median(rates[name]),8:0} MB/s   {Clock.Median(costs[name]):0.00} CPU s/GB");
         }
         NetRecord.Write("net.loopback.oneway", "8 MiB messages, both ends on one machine", values);
     }
@@ -79,14 +79,14 @@ static class NetLoopback
             medians[name] = [];
         }
         for (int round = 0; round < TripRounds; round++)
-            foreach ((string name, Func<int, List<double>> go) in runs) medians[name].Add(NetRecord.Median(go(Trips)));
+            foreach ((string name, Func<int, List<double>> go) in runs) medians[name].Add(Clock.Median(go(Trips)));
         var values = new JsonObject();
         foreach (string name in runs.Keys)
         {
             values[name + "MsSamples"] = NetRecord.Samples(medians[name]);
-            values[name + "MsMedian"] = Math.Round(NetRecord.Median(medians[name]), 3);
-            values[name + "RatioToSslStream"] = Math.Round(NetRecord.Median(medians[name]) / NetRecord.Median(medians["sslStream"]), 3);
-            Console.WriteLine($"{name,-10} {NetRecord.Median(medians[name]),8:0.00} ms there and back   {NetRecord.Median(medians[name]) / NetRecord.Median(medians["sslStream"]):0.00} x SslStream");
+            values[name + "MsMedian"] = Math.Round(Clock.Median(medians[name]), 3);
+            values[name + "RatioToSslStream"] = Math.Round(Clock.Median(medians[name]) / Clock.Median(medians["sslStream"]), 3);
+            Console.WriteLine($"{name,-10} {Clock.Median(medians[name]),8:0.00} ms there and back   {Clock.Median(medians[name]) / Clock.Median(medians["sslStream"]):0.00} x SslStream");
         }
         NetRecord.Write("net.loopback.roundtrip", "2.2 MiB there and back", values);
     }

@@ -15,9 +15,10 @@ static class NetShare
     public static int Run(string[] arguments)
     {
         if (NetWan.Missing()) return 3;
-        if (arguments is [] or ["flows"]) TwoFlows();
-        if (arguments is [] or ["control"]) ControlDuringBulk();
-        if (arguments is [] or ["first-byte"]) FirstByte();
+        string[] parts = Suite.Parts(arguments, "flows", "control", "first-byte");
+        if (parts.Contains("flows")) TwoFlows();
+        if (parts.Contains("control")) ControlDuringBulk();
+        if (parts.Contains("first-byte")) FirstByte();
         return 0;
     }
 
@@ -29,9 +30,9 @@ static class NetShare
         NetRecord.Write("net.wan.fairness", $"two flows, 400 Mbit/s, {NetWan.RttMs} ms, the second joins a full link; {Runs} runs, each second from 3 to {SettleSeconds + RunSeconds} after that", new JsonObject
         {
             ["worseShareSamples"] = NetRecord.Samples(shares),
-            ["worseShareMedian"] = Math.Round(NetRecord.Median(shares), 3),
+            ["worseShareMedian"] = Math.Round(Clock.Median(shares), 3),
             ["worseShareLeast"] = Math.Round(shares.Min(), 3),
-            ["totalMegabytesPerSecondMedian"] = Math.Round(NetRecord.Median(totals), 1),
+            ["totalMegabytesPerSecondMedian"] = Math.Round(Clock.Median(totals), 1),
         });
     }
 
@@ -104,8 +105,8 @@ static class NetShare
         NetRecord.Write("net.wan.firstByte", $"{NetWan.RttMs} ms, from Dial until the acceptor holds the first bytes", new JsonObject
         {
             ["firstByteMsSamples"] = NetRecord.Samples(times),
-            ["firstByteMsMedian"] = Math.Round(NetRecord.Median(times), 2),
-            ["roundTrips"] = Math.Round(NetRecord.Median(times) / NetWan.RttMs, 3),
+            ["firstByteMsMedian"] = Math.Round(Clock.Median(times), 2),
+            ["roundTrips"] = Math.Round(Clock.Median(times) / NetWan.RttMs, 3),
         });
     }
 }

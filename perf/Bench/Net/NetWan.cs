@@ -42,7 +42,7 @@ static class NetWan
         NetRecord.Write("net.wan.goodput", $"{shape}, QUIC BBR", new JsonObject
         {
             ["megabytesPerSecondSamples"] = NetRecord.Samples(rates),
-            ["megabytesPerSecondMedian"] = Math.Round(NetRecord.Median(rates), 1),
+            ["megabytesPerSecondMedian"] = Math.Round(Clock.Median(rates), 1),
             ["cpuSecondsPerGigabyteWithRelay"] = Math.Round((Cpu() - cpu) / (pair.AcceptorBytes / 1e9), 2),
             ["relayLost"] = link!.Up.Lost + link.Down.Lost,
             ["relayQueueDropped"] = link.Up.Overflowed + link.Down.Overflowed,
