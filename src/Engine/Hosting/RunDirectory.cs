@@ -49,7 +49,8 @@ sealed class RunDirectory : IDisposable
     public static RunDirectory Create(string path, RunConfig config, TimeProvider clock)
     {
         path = System.IO.Path.GetFullPath(path.Length > 0 ? path : NextFree("runs"));
-        if (Directory.Exists(path) && Directory.EnumerateFileSystemEntries(path).Any())
+        // a start that a full disk ended leaves these two
+        if (Directory.Exists(path) && Directory.EnumerateFileSystemEntries(path).Any(entry => System.IO.Path.GetFileName(entry) is not (LockFile or ConfigFile + ".new")))
         {
             string fix = File.Exists(System.IO.Path.Combine(path, ConfigFile))
                 ? $"continue it with --resume {path}, or choose another --out"
