@@ -44,6 +44,11 @@ Context& primaryContext(int device) {
 
 Context* currentContext() { return current; }
 
+bool& inHostFunction() {
+    thread_local bool inside = false;
+    return inside;
+}
+
 int sticky(Context& context) {
     if (!context.faults.raised()) return Success;
     const Fault fault = context.faults.get();
@@ -52,6 +57,7 @@ int sticky(Context& context) {
 
 int enter(Context*& context) {
     if (!initialized) return fail(NotInitialized, "cuInit was not called");
+    if (inHostFunction()) return fail(NotPermitted, "a function of cuLaunchHostFunc must not call CUDA: the device waits for it");
     context = current;
     if (!context) return fail(InvalidContext, "no context is current on this thread: call cuCtxSetCurrent");
     return sticky(*context);
@@ -207,6 +213,7 @@ EXPORT int cuDevicePrimaryCtxReset_v2(int device) {
 
 EXPORT int cuCtxSetCurrent(Context* context) {
     if (!initialized) return fail(NotInitialized, "cuInit was not called");
+    if (inHostFunction()) return fail(NotPermitted, "a function of cuLaunchHostFunc must not call CUDA: the device waits for it");
     for (int i = 0; context && i < deviceCount(); i++) {
         if (context != &primaryContext(i)) continue;
         if (context->references == 0) return fail(InvalidContext, format("the context of device %d is not retained", i));

@@ -155,10 +155,10 @@ EXPORT int cuMemGetInfo_v2(size_t* free, size_t* total) {
     return Success;
 }
 
-EXPORT int cuMemHostAlloc(void** pointer, size_t bytes, unsigned) {
+EXPORT int cuMemHostAlloc(void** pointer, size_t bytes, unsigned flags) {
     Context* context;
-    if (int status = enter(context)) return status;
-    if (bytes == 0) return fail(InvalidValue, "cuMemHostAlloc: 0 bytes");
+    if (int status = enterOutsideCapture(context, "cuMemHostAlloc")) return status;
+    if (bytes == 0 || flags > 7) return fail(InvalidValue, format("cuMemHostAlloc: %zu bytes, flags %u", bytes, flags));
     const size_t whole = (bytes + 4095) / 4096 * 4096;
     *pointer = aligned_alloc(4096, whole);
     if (!*pointer) return fail(OutOfMemory, format("cuMemHostAlloc: %zu bytes", bytes));
@@ -175,11 +175,15 @@ EXPORT int cuMemFreeHost(void* pointer) {
     return Success;
 }
 
-EXPORT int cuMemHostRegister_v2(void* pointer, size_t bytes, unsigned) {
+// Whole pages are locked, so two registrations must not share one.
+EXPORT int cuMemHostRegister_v2(void* pointer, size_t bytes, unsigned flags) {
+    constexpr uintptr_t Page = 4096;
     Context* context;
-    if (int status = enter(context)) return status;
-    if (hostMemory().overlaps(number(pointer), bytes))
-        return fail(HostMemoryAlreadyRegistered, format("cuMemHostRegister: %p overlaps registered memory", pointer));
+    if (int status = enterOutsideCapture(context, "cuMemHostRegister")) return status;
+    if (bytes == 0 || flags > 15) return fail(InvalidValue, format("cuMemHostRegister: %zu bytes, flags %u", bytes, flags));
+    const uintptr_t first = number(pointer) / Page * Page, end = (number(pointer) + bytes + Page - 1) / Page * Page;
+    if (hostMemory().overlaps(first, end - first))
+        return fail(HostMemoryAlreadyRegistered, format("cuMemHostRegister: %p shares a page with registered memory", pointer));
     hostMemory().add(number(pointer), bytes);
     return Success;
 }

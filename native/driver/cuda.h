@@ -138,6 +138,7 @@ struct Function {
     KernelCode code;
     std::vector<uint32_t> parameterBytes;
     int dynamicBytesMost = 48 * 1024;
+    unsigned threadsMost = 1024;
 };
 
 struct Graph {
@@ -173,6 +174,8 @@ int fail(Status status, const std::string& text);
 int sticky(Context& context);
 // The usual head of an entry point: a current context without a fault, or the status to return.
 int enter(Context*& context);
+// True on a stream's thread while it runs a function of cuLaunchHostFunc.
+bool& inHostFunction();
 // As enter, and not while this thread captures: what a graph cannot hold.
 int enterOutsideCapture(Context*& context, const char* call);
 // The stream behind a handle (null: the legacy stream), or null after fail().

@@ -64,7 +64,7 @@ int load(Module& module, const uint8_t* data) {
 
 EXPORT int cuModuleLoadData(void** handle, const void* data) {
     Context* context;
-    if (int status = enter(context)) return status;
+    if (int status = enterOutsideCapture(context, "cuModuleLoadData")) return status;
     auto module = std::make_shared<Module>();
     module->context = context;
     if (int status = load(*module, static_cast<const uint8_t*>(data))) return status;
@@ -77,6 +77,7 @@ EXPORT int cuModuleLoadData(void** handle, const void* data) {
         function->code.entry = kernels->entry;
         imageRange(reinterpret_cast<const void*>(kernels->entry), function->code.imageStart, function->code.imageEnd);
         function->parameterBytes.assign(kernels->parameterBytes, kernels->parameterBytes + kernels->parameterCount);
+        function->threadsMost = kernels->threadsMost;
         module->functions[kernels->name] = function;
         functions().add(function);
     }
@@ -113,7 +114,7 @@ EXPORT int cuFuncGetAttribute(int* value, int attribute, void* handle) {
     auto function = functions().find(handle);
     if (!function) return fail(InvalidHandle, "cuFuncGetAttribute: not a function, or its module was unloaded");
     switch (attribute) {
-        case 0: *value = 1024; return Success;                         // MAX_THREADS_PER_BLOCK
+        case 0: *value = static_cast<int>(function->threadsMost); return Success;  // MAX_THREADS_PER_BLOCK
         case 1: case 3: case 4: *value = 0; return Success;            // static shared, local bytes, registers: unknown here
         case 8: *value = function->dynamicBytesMost; return Success;   // MAX_DYNAMIC_SHARED_SIZE_BYTES
         default: return fail(InvalidValue, format("function attribute %d is unknown to the software device", attribute));
@@ -167,6 +168,9 @@ EXPORT int cuLaunchKernel(void* handle, unsigned gridX, unsigned gridY, unsigned
     const char* name = function->code.name.c_str();
     if (!grid.count() || !block.count() || block.count() > 1024 || blockZ > 64 || gridX > 2147483647u || gridY > 65535 || gridZ > 65535)
         return fail(InvalidValue, format("%s: grid (%u,%u,%u) of blocks (%u,%u,%u)", name, gridX, gridY, gridZ, blockX, blockY, blockZ));
+    if (block.count() > function->threadsMost)
+        return fail(LaunchOutOfResources, format("%s: a block of %zu threads; its __launch_bounds__ allow %u, for which it has registers", name,
+                                                 static_cast<size_t>(block.count()), function->threadsMost));
     if (dynamicBytes > static_cast<unsigned>(function->dynamicBytesMost))
         return fail(InvalidValue, format("%s: %u bytes of dynamic shared memory, %d allowed; raise attribute 8 first", name,
                                          dynamicBytes, function->dynamicBytesMost));

@@ -195,6 +195,10 @@ EXPORT int cuStreamQuery(void* handle) {
     int status;
     auto stream = streamOf(*context, handle, status);
     if (!stream) return status;
+    if (stream->capture) {
+        stream->capture->invalid = true;
+        return fail(StreamCaptureUnsupported, "cuStreamQuery is not permitted on a capturing stream");
+    }
     trace("cuStreamQuery", true);
     const Clock clock = hazards().clockOf(stream->id);
     stream->demand(stream->submitted());
@@ -210,7 +214,11 @@ EXPORT int cuLaunchHostFunc(void* handle, void (*function)(void*), void* data) {
     auto stream = streamOf(*context, handle, status);
     if (!stream) return status;
     trace("cuLaunchHostFunc");
-    status = enqueue(*stream, [function, data] { function(data); });
+    status = enqueue(*stream, [function, data] {
+        inHostFunction() = true;
+        function(data);
+        inHostFunction() = false;
+    });
     if (!stream->capture) stream->demand(stream->submitted());  // the host hears of it: somebody waits
     return status;
 }

@@ -4,7 +4,7 @@
 
 namespace soft {
 
-constexpr char ImageMagic[8] = {'S', 'O', 'F', 'T', 'C', 'U', 'B', '1'};
+constexpr char ImageMagic[8] = {'S', 'O', 'F', 'T', 'C', 'U', 'B', '2'};
 
 struct ImageHeader {
     char magic[8];
@@ -17,6 +17,7 @@ struct KernelEntry {
     void (*entry)(void** arguments);
     const uint32_t* parameterBytes;
     uint32_t parameterCount;
+    uint32_t threadsMost;  // the first of __launch_bounds__, else 1024
 };
 
 constexpr char KernelTableName[] = "soft_kernel_table";

@@ -7,7 +7,7 @@
 #define __constant__ static const
 #define __forceinline__ inline __attribute__((always_inline))
 #define __noinline__ __attribute__((noinline))
-#define __launch_bounds__(...)
+#define __launch_bounds__(...) SOFT_LAUNCH_BOUNDS(__VA_ARGS__)
 #define __restrict__ __restrict
 #define __align__(n) alignas(n)
 
@@ -192,6 +192,7 @@ struct SoftKernelEntry {
     void (*entry)(void**);
     const unsigned* parameterBytes;
     unsigned parameterCount;
+    unsigned threadsMost;
 };
 template <unsigned... I> struct SoftIndices {};
 template <auto Kernel> struct SoftKernel;

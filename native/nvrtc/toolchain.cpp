@@ -8,7 +8,7 @@
 #include <dlfcn.h>
 #include <filesystem>
 #include <fstream>
-#include <set>
+#include <map>
 #include <sstream>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,6 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr char Marker[] = "__soft_global__";
+constexpr char BoundsMarker[] = "SOFT_LAUNCH_BOUNDS";
 constexpr char CompileFlags[] =
     "-O2 -g1 -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -fno-strict-aliasing -ffp-contract=off -fno-math-errno "
     "-fno-stack-protector -w -fsanitize=thread --param tsan-instrument-func-entry-exit=0 "
@@ -77,12 +78,43 @@ std::string readFile(const fs::path& path) {
 
 bool isWord(char c) { return isalnum(static_cast<unsigned char>(c)) || c == '_'; }
 
-// Names of the extern "C" kernels in preprocessed text: the word before the first parenthesis after the marker.
-std::set<std::string> kernelsIn(const std::string& text) {
-    std::set<std::string> names;
+// Where the parenthesis that opens at `open` ends, past it.
+size_t pastParenthesis(const std::string& text, size_t open) {
+    int depth = 0;
+    for (size_t at = open; at < text.size(); at++) {
+        if (text[at] == '(') depth++;
+        if (text[at] == ')' && --depth == 0) return at + 1;
+    }
+    return text.size();
+}
+
+void blank(std::string& text, size_t from, size_t to) {
+    for (size_t at = from; at < to; at++)
+        if (text[at] != '\n') text[at] = ' ';
+}
+
+// Takes the launch bounds out of preprocessed text. The first of a bound, an expression, is what no launch may exceed.
+std::string takeBounds(std::string& text, size_t from, size_t to) {
+    std::string threads = "1024";
+    for (size_t at; (at = text.find(BoundsMarker, from)) < to;) {
+        const size_t open = text.find('(', at), end = pastParenthesis(text, open);
+        int depth = 0;
+        size_t comma = open + 1;
+        for (; comma < end - 1 && (depth > 0 || text[comma] != ','); comma++) depth += (text[comma] == '(') - (text[comma] == ')');
+        threads = text.substr(open + 1, comma - open - 1);
+        blank(text, at, end);
+    }
+    return threads;
+}
+
+// The extern "C" kernels in preprocessed text with their launch bounds: the word before the first parenthesis after the marker. Takes markers and
+// bounds out of the text.
+std::map<std::string, std::string> takeKernels(std::string& text) {
+    std::map<std::string, std::string> kernels;
     for (size_t at = 0; (at = text.find(Marker, at)) != std::string::npos;) {
         const size_t marker = at;
         at += strlen(Marker);
+        const std::string threads = takeBounds(text, marker, std::min(text.find_first_of("{;", at), text.size()));
         size_t end = text.find('(', at);
         if (end == std::string::npos) break;
         while (end > at && isspace(static_cast<unsigned char>(text[end - 1]))) end--;
@@ -90,19 +122,21 @@ std::set<std::string> kernelsIn(const std::string& text) {
         while (start > at && isWord(text[start - 1])) start--;
         const size_t statement = text.find_last_of(";}", marker);
         const std::string before = text.substr(statement == std::string::npos ? 0 : statement, marker - (statement == std::string::npos ? 0 : statement));
-        if (before.find("extern \"C\"") != std::string::npos && start < end) names.insert(text.substr(start, end - start));
+        if (before.find("extern \"C\"") != std::string::npos && start < end) kernels[text.substr(start, end - start)] = threads;
+        blank(text, marker, marker + strlen(Marker));
     }
-    return names;
+    takeBounds(text, 0, text.size());
+    return kernels;
 }
 
-std::string tableOf(const std::set<std::string>& kernels) {
+std::string tableOf(const std::map<std::string, std::string>& kernels) {
     std::string table = "\n# 1 \"kernel table\"\nextern \"C\" {\n"
                         "extern __attribute__((visibility(\"default\"))) const SoftKernelEntry soft_kernel_table[];\n"
                         "const SoftKernelEntry soft_kernel_table[] = {\n";
-    for (const std::string& name : kernels)
+    for (const auto& [name, threads] : kernels)
         table += "{\"" + name + "\", SoftKernel<" + name + ">::entry, SoftKernel<" + name + ">::bytes, SoftKernel<" + name +
-                 ">::count},\n";
-    return table + "{nullptr, nullptr, nullptr, 0}};\n}\n";
+                 ">::count, " + threads + "},\n";
+    return table + "{nullptr, nullptr, nullptr, 0, 0}};\n}\n";
 }
 
 // The folder of this library, where libcuda_soft.so lies too.
@@ -143,8 +177,7 @@ NvrtcStatus compileIn(const std::string& folder, Program& program, const Options
         return status == 127 ? NvrtcBuiltinOperation : NvrtcCompilation;
     }
     std::string text = readFile(at / "kernels.ii");
-    const std::string table = tableOf(kernelsIn(text));
-    for (size_t marker; (marker = text.find(Marker)) != std::string::npos;) text.replace(marker, strlen(Marker), strlen(Marker), ' ');
+    const std::string table = tableOf(takeKernels(text));
     writeFile(at / "kernels.ii", text + table);
 
     const std::string build = "cd " + quoted(folder) + " && " + compiler() + standard + " -x c++-cpp-output " + CompileFlags + " -c kernels.ii -o kernels.o && " + compiler() +

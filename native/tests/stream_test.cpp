@@ -13,6 +13,7 @@ void waitForTurn(void* wanted) {
     while (turn != static_cast<int>(reinterpret_cast<intptr_t>(wanted))) std::this_thread::yield();
 }
 void nextTurn(void*) { turn++; }
+void callsCuda(void* status) { *static_cast<int*>(status) = cuStreamSynchronize(nullptr); }
 
 }  // namespace
 
@@ -50,6 +51,27 @@ int main() {
     for (int round = 0; round < 3; round++) CHECK(cuGraphLaunch(executable, first) == 0);
     CHECK(cuStreamSynchronize(first) == 0);
     for (int value : download<int>(x, 32)) CHECK(value == 8 * 11 + 7);
+
+    // What a card refuses: an event of a graph asked for its time, questions to a stream that captures, CUDA from a host function, page-locked
+    // memory that shares a page, more threads than a kernel has registers for.
+    void* refused;
+    constexpr int NotPermitted = 800, Unsupported = 900, Captured = 907, OutOfResources = 701, AlreadyRegistered = 712;
+    CHECK(cuStreamBeginCapture_v2(first, 1) == 0 && cuEventRecord(reached, first) == 0);
+    CHECK(cuEventQuery(reached) == Captured && cuEventSynchronize(reached) == Captured);
+    CHECK(cuStreamEndCapture(first, &refused) == 0 && cuStreamWaitEvent(second, reached, 0) == Captured && cuGraphDestroy(refused) == 0);
+    CHECK(cuEventRecord(reached, first) == 0 && cuEventSynchronize(reached) == 0);
+    CHECK(cuStreamBeginCapture_v2(first, 1) == 0 && cuStreamQuery(first) == Unsupported && cuStreamEndCapture(first, &refused) != 0);
+    void* locked;
+    CHECK(cuStreamBeginCapture_v2(first, 1) == 0 && cuMemHostAlloc(&locked, 64, 0) == Unsupported && cuStreamEndCapture(first, &refused) != 0);
+    int status = 0;
+    CHECK(cuLaunchHostFunc(first, callsCuda, &status) == 0 && cuStreamSynchronize(first) == 0 && status == NotPermitted);
+    alignas(4096) static char pages[8192];
+    CHECK(cuMemHostRegister_v2(pages, 100, 0) == 0 && cuMemHostRegister_v2(pages + 200, 100, 0) == AlreadyRegistered);
+    CHECK(cuMemHostRegister_v2(pages + 4096, 100, 0) == 0 && cuMemHostUnregister(pages) == 0 && cuMemHostUnregister(pages + 4096) == 0);
+    void* small;
+    void* bounded = compileKernel("constexpr int N = 2 * (16 + 16); extern \"C\" __global__ void __launch_bounds__(N, 2) few(int* x) { x[threadIdx.x / 2] = 1; }", "few", &small);
+    CHECK(launch(bounded, 1, 96, 0, first, x) == OutOfResources && launch(bounded, 1, 1, 0, first, x) == 0);
+    CHECK(cuStreamSynchronize(first) == 0 && cuModuleUnload(small) == 0);
 
     CHECK(cuGraphExecDestroy(executable) == 0 && cuGraphDestroy(graph) == 0 && cuEventDestroy_v2(reached) == 0);
     CHECK(cuStreamDestroy_v2(first) == 0 && cuStreamDestroy_v2(second) == 0 && cuStreamDestroy_v2(first) != 0);
