@@ -23,6 +23,7 @@ sealed partial class Orchestrator
     ImmutableArray<GradientShare> _shares = [];
     long _reduceId;
     int _reduceTries;
+    int _givenOutStep;
     Instant _progressAt, _stepBeganAt;
     TimeSpan _stepLasted, _reduceLasted;
     Instant _reduceBeganAt;
@@ -126,6 +127,19 @@ sealed partial class Orchestrator
             if (batch.Count > 0)
                 Send(holders[i], new OrchestratorMessage.Grant(_table.Step, batch.Max(_table.AttemptOf), batch.ToImmutable()));
         }
+        if (_givenOutStep != _table.Step && _table.UngrantedCount == 0)
+            TellGivenOut();
+    }
+
+    // From here on a holder of stage 0 that has finished what it was given has a sum that changes no more, if nobody is lost.
+    void TellGivenOut()
+    {
+        _givenOutStep = _table.Step;
+        foreach ((PeerId peer, MemberInfo member) in _members)
+        {
+            if (member.Stage == 0 && member.HasState)
+                Send(peer, new OrchestratorMessage.Grant(_table.Step, 0, []));
+        }
     }
 
     static int[] Deal(int count, int[] outstanding, double[] service)
@@ -214,7 +228,7 @@ sealed partial class Orchestrator
         _departed.Clear();
         (_progressAt, _reduceBeganAt) = (now, now);
         SetPhase(RunPhase.Reducing, "");
-        _shares = [.. _table.Shares()];
+        _shares = [.. _table.Shares().Select(s => s with { AdmittedEpoch = _members[s.Peer].AdmittedEpoch })];
         var reduce = new OrchestratorMessage.Reduce(_table.Step, _reduceId, _shares);
         foreach ((PeerId peer, MemberInfo member) in _members)
         {

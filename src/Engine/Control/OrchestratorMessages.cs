@@ -8,7 +8,18 @@ namespace OrionNative.Engine.Control;
 enum JoinRefusal : byte { UnknownToken, TokenUsedUp, TokenExpired, OtherVersion, OtherModel, OtherTokenizer, TooLittleMemory, RunEnded }
 
 /// <summary>One replica's part of a step's gradient. Shares are summed in the order in which they are listed.</summary>
-sealed record GradientShare(PeerId Peer, int Stage, int Generation, MicrobatchSet Microbatches);
+sealed record GradientShare(PeerId Peer, int Stage, int Generation, MicrobatchSet Microbatches)
+{
+    /// <summary>The incarnation that summed it.</summary>
+    public int AdmittedEpoch { get; init; }
+
+    public ulong Name => NameOf(AdmittedEpoch, Generation, Microbatches);
+
+    /// <summary>A share is named by what it holds, so one that was sent before anybody asked for it is the one that is asked for,
+    /// or none: within a step an incarnation's sum of a generation with a set of microbatches has one value.</summary>
+    public static ulong NameOf(int admittedEpoch, int generation, MicrobatchSet microbatches) =>
+        microbatches.Fingerprint(SeededRandom.Derive((ulong)(uint)admittedEpoch, (uint)generation));
+}
 
 abstract record OrchestratorMessage
 {
@@ -24,7 +35,7 @@ abstract record OrchestratorMessage
     /// <summary>Take the weights and optimizer state as of the end of Step, from Source or (None) the checkpoint.</summary>
     public sealed record LoadState(int AdmittedEpoch, int Step, PeerId Source) : OrchestratorMessage;
 
-    /// <summary>To holders of stage 0: start these microbatches.</summary>
+    /// <summary>To holders of stage 0: start these microbatches. None: nothing of the step is left to be given.</summary>
     public sealed record Grant(int Step, int Attempt, ImmutableArray<int> Microbatches) : OrchestratorMessage;
 
     /// <summary>Make sure that the next stage holds this microbatch.</summary>

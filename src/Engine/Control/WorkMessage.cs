@@ -5,12 +5,13 @@
 //   Reattach            "I stand where the microbatch's former sender stood: give me its gradient"; walks down the path
 //   Adrift              "I hold this microbatch and its sender is gone": whoever replaces the sender finds me
 //   Cancel              "no longer needed from you"
+//   AllHanded           "whatever I get of this step is at the next stage": a hint; what is offered again later belies it
 //   Status              load and speed; also the sign of life
 using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Control;
 
-enum WorkKind : byte { Forward, Gradient, Answer, Handed, Reattach, Adrift, Cancel, Status }
+enum WorkKind : byte { Forward, Gradient, Answer, Handed, Reattach, Adrift, Cancel, AllHanded, Status }
 
 enum Verdict : byte { Accepted, Busy, Duplicate, Refused }
 

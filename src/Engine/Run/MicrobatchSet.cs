@@ -95,6 +95,14 @@ sealed class MicrobatchSet(int capacity)
 
     public bool SameAs(MicrobatchSet other) => _words.AsSpan().SequenceEqual(other._words);
 
+    /// <summary>A number that only the same members under the same seed have.</summary>
+    public ulong Fingerprint(ulong seed)
+    {
+        foreach (ulong word in _words)
+            seed = SeededRandom.Derive(seed, word);
+        return seed;
+    }
+
     public override string ToString()
     {
         var members = new List<int>();

@@ -57,7 +57,7 @@ readonly record struct Happening(HappeningKind Kind, int Node)
         HappeningKind.Work => $"{From} -> {Node}  {Message}",
         HappeningKind.ToPeer => $"0 -> {Node}  {Describe(Detail!)}",
         HappeningKind.ToOrchestrator => $"{From} -> 0  {Describe(Detail!)}",
-        HappeningKind.Part => $"{From} -> {Node}  gradient part of reduction {ReduceId & uint.MaxValue}",
+        HappeningKind.Part => $"{From} -> {Node}  gradient share {Payload:x16} of step {Step}",
         HappeningKind.Computed => $"{Node} {Compute} of step {Step} microbatch {Microbatch} done",
         HappeningKind.LinkUp or HappeningKind.LinkDown => $"{Node} {Kind} {From}",
         HappeningKind.Fault or HappeningKind.Recover => $"{Node} {Kind} {Fault}",

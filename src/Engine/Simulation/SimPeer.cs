@@ -16,7 +16,8 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
 
     readonly PeerEffects _effects = new();
     readonly Dictionary<(int Step, int Microbatch), Kept> _kept = [];
-    readonly Dictionary<long, Dictionary<int, (ulong Sum, int[] Counts)>> _parts = [];
+    readonly Dictionary<(int Step, int From, ulong Name), (ulong Sum, int[] Counts)> _parts = [];
+    readonly Dictionary<int, (int Connection, int Step, ulong Name)> _given = [];
     OrchestratorMessage.Reduce? _reduce;
     int[] _counts = new int[world.Options.Microbatches];
     int[] _reducedCounts = [];
@@ -128,6 +129,10 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
                     if (world.Options.Sabotage != Sabotage.KeepOldSum)
                         ClearSum();
                     break;
+                case PeerEffectKind.OfferShare:
+                    foreach (Member member in Replicas())
+                        GiveShare(NumberOf(member.Peer), effect.Step, effect.ShareName);
+                    break;
                 case PeerEffectKind.Reduce:
                     BeginReduce((OrchestratorMessage.Reduce)effect.Detail!);
                     break;
@@ -237,31 +242,35 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
         kept.InputGradient = FakeModel.Backward(_weights, kept.Input, kept.OutputGradient);
     }
 
+    IEnumerable<Member> Replicas() => core.Placement.Members.Where(m => m.Stage == core.Schedule.Stage && NumberOf(m.Peer) != node);
+
     void BeginReduce(OrchestratorMessage.Reduce reduce)
     {
         (_reduce, _isSummed) = (reduce, false);
-        foreach (Member member in core.Placement.Members)
-        {
-            if (member.Stage == core.Schedule.Stage)
-                SendPart(NumberOf(member.Peer));
-        }
-        foreach (long old in _parts.Keys.Where(id => id < reduce.ReduceId).ToArray())
-            _parts.Remove(old);
+        foreach (Member member in Replicas())
+            SendPart(NumberOf(member.Peer));
         TryFinishReduce();
     }
 
-    /// <summary>Sends this peer's part of the open reduction again, to a replica whose connection came back.</summary>
+    /// <summary>A replica's connection came (back): it may miss this peer's part of the open reduction.</summary>
     public void SendPart(int to)
     {
-        if (_reduce is { } reduce && reduce.Shares.Any(s => NumberOf(s.Peer) == node))
-            world.SendPart(node, to, new GradientPart(reduce.ReduceId, _sum, [.. _counts]));
+        if (_reduce is { } reduce && reduce.Shares.FirstOrDefault(s => NumberOf(s.Peer) == node) is { } own)
+            GiveShare(to, reduce.Step, own.Name);
+    }
+
+    void GiveShare(int to, int step, ulong name)
+    {
+        (int, int, ulong) given = (world.ConnectionOf(node, to), step, name);
+        if (_given.TryGetValue(to, out (int, int, ulong) last) && last == given || !world.TrySendPart(node, to, new GradientPart(step, name, _sum, [.. _counts])))
+            return;
+        _given[to] = given;
     }
 
     public void HandlePart(int from, GradientPart part)
     {
-        if (!_parts.TryGetValue(part.ReduceId, out Dictionary<int, (ulong, int[])>? parts))
-            _parts[part.ReduceId] = parts = [];
-        parts[from] = (part.Sum, [.. part.Counts]);
+        ulong name = world.Options.Sabotage == Sabotage.ShareOfAnyName ? 0 : part.Name;
+        _parts[(part.Step, from, name)] = (part.Sum, [.. part.Counts]);
         TryFinishReduce();
     }
 
@@ -269,12 +278,13 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
     {
         if (_reduce is not { } reduce || _isSummed)
             return;
-        _parts.TryGetValue(reduce.ReduceId, out Dictionary<int, (ulong Sum, int[] Counts)>? parts);
         ulong sum = 0;
         var counts = new int[_counts.Length];
         foreach (GradientShare share in reduce.Shares.Where(s => s.Stage == core.Schedule.Stage))
         {
-            if (parts is null || !parts.TryGetValue(NumberOf(share.Peer), out (ulong Sum, int[] Counts) part))
+            (ulong Sum, int[] Counts) part = (_sum, _counts);
+            ulong name = world.Options.Sabotage == Sabotage.ShareOfAnyName ? 0 : share.Name;
+            if (NumberOf(share.Peer) != node && !_parts.TryGetValue((reduce.Step, NumberOf(share.Peer), name), out part))
                 return;
             sum += part.Sum;
             for (int m = 0; m < counts.Length; m++)
@@ -302,6 +312,8 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
         AppliedStep = effect.Step;
         _reduce = null;
         ClearSum();
+        foreach ((int Step, int From, ulong Name) old in _parts.Keys.Where(k => k.Step <= AppliedStep).ToArray())
+            _parts.Remove(old);
         world.After(Begin(ComputeTask.Apply, world.Options.ApplySeconds), new Happening(HappeningKind.Applied, node) { Life = life, Serial = _stateSerial, Step = effect.Step });
     }
 
@@ -376,4 +388,4 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
     }
 }
 
-readonly record struct GradientPart(long ReduceId, ulong Sum, ImmutableArray<int> Counts);
+readonly record struct GradientPart(int Step, ulong Name, ulong Sum, ImmutableArray<int> Counts);

@@ -57,6 +57,9 @@ enum Sabotage
 
     /// <summary>Every 40th backward is added twice.</summary>
     AddTwice,
+
+    /// <summary>The last share that came from a replica in a step counts, whatever it holds.</summary>
+    ShareOfAnyName,
 }
 
 sealed record SwarmOptions

@@ -317,12 +317,16 @@ sealed partial class SwarmWorld
         CheckInFlight(from, to);
     }
 
-    public void SendPart(int from, int to, GradientPart part)
+    /// <summary>Number of the connection between two nodes; another after each break.</summary>
+    public int ConnectionOf(int a, int b) => _network.Connection(a, b);
+
+    /// <summary>False if they are not connected.</summary>
+    public bool TrySendPart(int from, int to, GradientPart part)
     {
-        if (from == to)
-            _peers[to]!.HandlePart(from, part);
-        else if (_network.IsUp(from, to))
-            _queue.At(_network.Arrival(from, to, CodeBytes, Now), new Happening(HappeningKind.Part, to) { From = from, Connection = _network.Connection(from, to), ReduceId = part.ReduceId, Detail = part });
+        if (!_network.IsUp(from, to))
+            return false;
+        _queue.At(_network.Arrival(from, to, CodeBytes, Now), new Happening(HappeningKind.Part, to) { From = from, Connection = _network.Connection(from, to), Step = part.Step, Payload = part.Name, Detail = part });
+        return true;
     }
 
     void CheckInFlight(int from, int to)

@@ -8,13 +8,14 @@ public class SabotageTests
     [Theory]
     [InlineData((int)Sabotage.AddTwice, "times in the sum|a single process has")]
     [InlineData((int)Sabotage.KeepOldSum, "times in the sum|a single process has")]
+    [InlineData((int)Sabotage.ShareOfAnyName, "times in the sum|a single process has")]
     [InlineData((int)Sabotage.ForgetLastRecord, "committed")]
     [InlineData((int)Sabotage.DropContribution, "no end")]
     public void BugPlanted_SomeSeeds_TheRightCheckTurnsRed(int sabotage, string expected)
     {
         for (ulong seed = 1; seed <= 120; seed++)
         {
-            SwarmOptions options = SwarmOptions.Draw(seed) with { Sabotage = (Sabotage)sabotage, HealedSeconds = 60 };
+            SwarmOptions options = SwarmOptions.Draw(seed) with { Sabotage = (Sabotage)sabotage, HealedSeconds = 120 };
             SwarmOutcome outcome = SwarmSimulation.Run(options, null, out _);
             if (outcome.IsSuccess)
                 continue;

@@ -8,6 +8,8 @@ namespace OrionNative.Engine.Hosting.Swarm;
 /// <summary>A transfer that is being put together.</summary>
 sealed unsafe class BulkAssembly : IDisposable
 {
+    readonly Lock _gate = new();
+    readonly HashSet<int> _pieces = [];
     long _missing;
 
     public BulkAssembly(long bytes)
@@ -25,7 +27,7 @@ sealed unsafe class BulkAssembly : IDisposable
     /// <summary>True when every byte is here.</summary>
     public bool IsWhole => MissingBytes <= 0;
 
-    /// <summary>Takes a piece; true when it was the last missing one.</summary>
+    /// <summary>Takes a piece, which may come twice; true when it was the last missing one.</summary>
     public bool Take(int piece, ReadOnlySpan<byte> bytes)
     {
         long offset = (long)piece * BulkTransfer.PieceBytes;
@@ -34,14 +36,26 @@ sealed unsafe class BulkAssembly : IDisposable
             throw new InvalidDataException($"piece {piece} of {bytes.Length} bytes does not fit a transfer of {Bytes} bytes");
         }
 
-        bytes.CopyTo(new Span<byte>(Data + offset, bytes.Length));
-        return Interlocked.Add(ref _missing, -bytes.Length) == 0;
+        // a transport's thread takes pieces; whoever has no use for the transfer any more may be another
+        lock (_gate)
+        {
+            if (Data is null || !_pieces.Add(piece))
+            {
+                return false;
+            }
+
+            bytes.CopyTo(new Span<byte>(Data + offset, bytes.Length));
+            return Interlocked.Add(ref _missing, -bytes.Length) == 0;
+        }
     }
 
     public void Dispose()
     {
-        NativeMemory.AlignedFree(Data);
-        Data = null;
+        lock (_gate)
+        {
+            NativeMemory.AlignedFree(Data);
+            Data = null;
+        }
     }
 }
 
@@ -52,13 +66,13 @@ static class BulkTransfer
     /// <summary>Pieces on the way at once: a round trip is not waited for after each.</summary>
     const int PiecesAhead = 4;
 
-    /// <summary>Sends a whole transfer; false if the link closed or turned it away.</summary>
+    /// <summary>Sends a whole transfer; false if the link closed or turned it away, or a piece could not be read.</summary>
     /// <param name="link">To whom.</param>
     /// <param name="pool">Where slots of <see cref="PieceBytes"/> come from.</param>
     /// <param name="header">Kind, epoch, step, attempt, and the transfer's tag.</param>
     /// <param name="bytes">Total size, at least 1.</param>
-    /// <param name="read">Fills a piece from an offset.</param>
-    public static async Task<bool> SendAsync(PeerLink link, PinnedPool pool, MessageHeader header, long bytes, Action<long, Slot, int> read)
+    /// <param name="read">Fills a piece from an offset; false: what was to be sent is no more, and the transfer ends.</param>
+    public static async Task<bool> SendAsync(PeerLink link, PinnedPool pool, MessageHeader header, long bytes, Func<long, Slot, int, Task<bool>> read)
     {
         int pieces = (int)((bytes + PieceBytes - 1) / PieceBytes);
         Queue<Task<bool>> sending = new();
@@ -73,7 +87,13 @@ static class BulkTransfer
 
             long offset = (long)piece * PieceBytes;
             int size = (int)Math.Min(PieceBytes, bytes - offset);
-            read(offset, slot, size);
+            if (!await read(offset, slot, size))
+            {
+                slot.Pool.Return(slot);
+                isTaken = false;
+                break;
+            }
+
             sending.Enqueue(SendPiece(link, header with { Part = (uint)piece, Microbatch = (uint)pieces, PayloadBytes = (ulong)size }, slot));
             isTaken = sending.Count < PiecesAhead || await sending.Dequeue();
         }

@@ -27,6 +27,9 @@ enum LoopEventKind : byte
     /// <summary>The orchestrator grants Message.Work.</summary>
     Granted,
 
+    /// <summary>The orchestrator has nothing left to give of the step of Message.Work.</summary>
+    GivenOut,
+
     /// <summary>The orchestrator lives.</summary>
     Pulse,
 }

@@ -37,6 +37,9 @@ sealed partial class PeerHost
                 case PeerEffectKind.ResetGradients:
                     _work!.ResetGradients();
                     break;
+                case PeerEffectKind.OfferShare:
+                    _work!.OfferShare(effect.Step, effect.ShareName);
+                    break;
                 case PeerEffectKind.Reduce:
                     _isOnDataPath = false;
                     _work!.BeginReduce((OrchestratorMessage.Reduce)effect.Detail!);

@@ -39,6 +39,9 @@ sealed partial class PeerHost
             case LoopEventKind.Computed:
                 _core.Schedule.HandleComputed(what.Compute, work.Step, work.Microbatch, what.Loss, Now, _effects);
                 break;
+            case LoopEventKind.GivenOut:
+                _core.HandleGivenOut(work.Step, Now, _effects);
+                break;
             case LoopEventKind.Granted:
                 if (work.Attempt > 1)
                 {

@@ -73,6 +73,11 @@ sealed partial class PeerHost
         void Granted(ReadOnlySpan<byte> body)
         {
             (int step, int attempt, int count) = ControlCodec.DecodeGrant(body);
+            if (count == 0)
+            {
+                host._loop.Add(new LoopEvent(LoopEventKind.GivenOut) { Message = new WorkMessage(WorkKind.Forward, new WorkId(0, step, 0, 0, attempt)) });
+            }
+
             for (int i = 0; i < count; i++)
             {
                 WorkId work = new(0, step, ControlCodec.GrantedMicrobatch(body, i), 0, attempt);

@@ -1,4 +1,4 @@
-// The state of a stage: loaded from the seed, a checkpoint or a living replica; reduced over the replicas; applied.
+// The state of a stage: loaded from the seed, a checkpoint or a living replica, and stepped.
 using System.Collections.Concurrent;
 using System.Globalization;
 using System.Text;
@@ -16,9 +16,6 @@ sealed partial class PeerWork
     static readonly TimeSpan _nextPieceWithin = TimeSpan.FromSeconds(60);
 
     readonly ConcurrentDictionary<(PeerId From, MessageKind Kind, ulong Tag), BulkAssembly> _assemblies = new();
-    OrchestratorMessage.Reduce? _reduce;
-    bool _isReduceSummed;
-    PeerId[] _replicas = [];
     TaskCompletionSource<BulkAssembly>? _awaitedState;
     int _appliedStep = -1;
     int _stageIndex;
@@ -211,134 +208,32 @@ sealed partial class PeerWork
         copy.Dispose();
     }
 
-    static unsafe void CopyPiece(BulkAssembly from, long offset, Slot slot, int size) =>
+    static unsafe Task<bool> CopyPiece(BulkAssembly from, long offset, Slot slot, int size)
+    {
         Buffer.MemoryCopy(from.Data + offset, slot.Data, (long)slot.CapacityBytes, size);
+        return Task.FromResult(true);
+    }
 
     /// <summary>A piece of a transfer arrived; called on a transport's thread.</summary>
     public void TakePiece(PeerId from, in MessageHeader header, Slot slot)
     {
-        (PeerId, MessageKind, ulong) key = (from, header.Kind, header.Tag);
-        if (!_assemblies.TryGetValue(key, out BulkAssembly? assembly))
+        if (header.Kind == MessageKind.PseudoGradient)
         {
-            // a share may come before this peer hears of the reduction, but not before it holds the stage
-            if (header.Kind != MessageKind.PseudoGradient || header.Stage != _stageIndex || _stage is not { } stage)
-            {
-                return;
-            }
-
-            assembly = _assemblies.GetOrAdd(key, _ => new BulkAssembly(stage.Gradients.Bytes));
+            TakeShare(from, header, slot);
         }
-
-        if (!assembly.Take((int)header.Part, slot.Span((int)header.PayloadBytes)))
-        {
-            return;
-        }
-
-        if (header.Kind == MessageKind.Weights)
+        else if (_assemblies.TryGetValue((from, header.Kind, header.Tag), out BulkAssembly? assembly) && assembly.Take((int)header.Part, slot.Span((int)header.PayloadBytes)))
         {
             _awaitedState?.TrySetResult(assembly);
         }
-        else
-        {
-            _loop.Add(LoopEvent.Of(TryFinishReduce));
-        }
     }
 
-    // ---- reduce and apply ----
-
-    public void BeginReduce(OrchestratorMessage.Reduce reduce)
-    {
-        (_reduce, _isReduceSummed) = (reduce, false);
-        foreach ((PeerId From, MessageKind Kind, ulong Tag) key in _assemblies.Keys.Where(key => key.Kind == MessageKind.PseudoGradient && key.Tag < (ulong)reduce.ReduceId).ToArray())
-        {
-            if (_assemblies.TryRemove(key, out BulkAssembly? old))
-            {
-                old.Dispose();
-            }
-        }
-
-        foreach ((PeerId peer, PeerLink link) in _links())
-        {
-            SendShare(peer, link);
-        }
-
-        TryFinishReduce();
-    }
-
-    public void AbandonReduce() => _reduce = null;
-
-    /// <summary>A replica's link came (back): it may miss this peer's share.</summary>
-    public void LinkUp(PeerId peer, PeerLink link) => SendShare(peer, link);
-
-    void SendShare(PeerId peer, PeerLink link)
-    {
-        if (_reduce is not { } reduce || _stage is not { } stage || !reduce.Shares.Any(share => share.Peer == _self && share.Stage == _stageIndex)
-            || !_replicas.Contains(peer) || link.Connection is null)
-        {
-            return;
-        }
-
-        MessageHeader header = new()
-        {
-            Run = RunNumber,
-            Kind = MessageKind.PseudoGradient,
-            Step = (uint)reduce.Step,
-            Stage = (ushort)_stageIndex,
-            Epoch = _self.Mark() + (uint)(reduce.ReduceId >> 32),
-            Attempt = (ushort)reduce.ReduceId,
-            Tag = (ulong)reduce.ReduceId,
-        };
-        _ = BulkTransfer.SendAsync(link, _pool, header, stage.Gradients.Bytes, (offset, slot, size) => stage.Gradients.ReadOwn(offset, slot.Span(size)));
-    }
-
-    /// <summary>The other holders of this stage.</summary>
-    public void Placed(Placement placement) =>
-        _replicas = placement.TryFind(_self, out Member self) ? [.. placement.Members.Where(member => member.Stage == self.Stage && member.Peer != _self).Select(member => member.Peer)] : [];
-
-    unsafe void TryFinishReduce()
-    {
-        if (_reduce is not { } reduce || _isReduceSummed || _stage is not { } stage)
-        {
-            return;
-        }
-
-        List<BulkAssembly?> shares = [];
-        foreach (GradientShare share in reduce.Shares.Where(share => share.Stage == _stageIndex))
-        {
-            BulkAssembly? part = null;
-            if (share.Peer != _self && (!_assemblies.TryGetValue((share.Peer, MessageKind.PseudoGradient, (ulong)reduce.ReduceId), out part) || !part.IsWhole))
-            {
-                return;
-            }
-
-            shares.Add(part);
-        }
-
-        _isReduceSummed = true;
-        OnCompute(ComputeTask.Sum, () =>
-        {
-            stage.Gradients.BeginReduced();
-            foreach (BulkAssembly? part in shares)
-            {
-                if (part is null)
-                {
-                    stage.Gradients.AddOwn();
-                }
-                else
-                {
-                    stage.Gradients.Add(part.Data);
-                }
-            }
-
-            double[] squares = [.. stage.Gradients.ReducedSquares()];
-            return () => _step(core => core.Schedule.HandleReduced(reduce.ReduceId, [.. squares], _effects()));
-        });
-    }
+    // ---- apply ----
 
     public void Apply(int step, double scale)
     {
         StageWorker stage = _stage!;
         _reduce = null;
+        _sumVersion++;
         OnCompute(ComputeTask.Apply, () =>
         {
             stage.Apply(step, scale);
@@ -347,6 +242,7 @@ sealed partial class PeerWork
             return () =>
             {
                 _appliedStep = step;
+                ReleaseShares(step);
                 _step(core => core.Schedule.HandleApplied(step, hash, _now(), _effects()));
             };
         });

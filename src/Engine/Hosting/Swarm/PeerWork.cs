@@ -206,6 +206,7 @@ sealed partial class PeerWork : IDisposable
     /// <summary>Calls the compute of a microbatch; its end is a <see cref="LoopEventKind.Computed"/>.</summary>
     public void Compute(in PeerEffect effect)
     {
+        _sumVersion += effect.Compute == ComputeKind.Forward ? 0 : 1;
         KeptMicrobatch kept = Kept.Of(effect.Step, effect.Microbatch);
         StageWorker stage = _stage!;
         kept.Output ??= NeedsOutput(stage) ? Rent(Payload.ForwardBytes) : null;
@@ -291,6 +292,7 @@ sealed partial class PeerWork : IDisposable
     public void ResetGradients()
     {
         StageWorker? stage = _stage;
+        _sumVersion++;
         OnCompute(ComputeTask.Clear, () =>
         {
             stage?.Gradients.Clear();
@@ -304,8 +306,11 @@ sealed partial class PeerWork : IDisposable
     public void Forget()
     {
         _life++;
+        _sumVersion++;
         Kept.Clear();
         AbandonReduce();
+        ReleaseShares(int.MaxValue);
+        _given.Clear();
     }
 
     // ---- payloads on links ----

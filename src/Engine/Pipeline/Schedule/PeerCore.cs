@@ -92,6 +92,8 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
             case OrchestratorMessage.Grant grant:
                 foreach (int microbatch in grant.Microbatches)
                     _schedule.HandleGrant(grant.Step, grant.Attempt, microbatch, now, effects);
+                if (grant.Microbatches.IsEmpty)
+                    _schedule.HandleGivenOut(grant.Step, now, effects);
                 break;
             case OrchestratorMessage.Recheck recheck:
                 _schedule.HandleRecheck(recheck, now, effects);
@@ -133,6 +135,14 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
         _heardAt = now;
         if (State != PeerState.Ended)
             _schedule.HandleGrant(step, attempt, microbatch, now, effects);
+    }
+
+    /// <summary>As a Grant of no microbatch: nothing of the step is left to be given.</summary>
+    public void HandleGivenOut(int step, Instant now, PeerEffects effects)
+    {
+        _heardAt = now;
+        if (State != PeerState.Ended)
+            _schedule.HandleGivenOut(step, now, effects);
     }
 
     /// <summary>The orchestrator lives.</summary>

@@ -25,6 +25,9 @@ enum PeerEffectKind : byte
     /// <summary>Set the step's gradient sum to zero.</summary>
     ResetGradients,
 
+    /// <summary>Send the own gradient sum of Step to the replicas as the share ShareName, while it does not change.</summary>
+    OfferShare,
+
     /// <summary>Sum the shares of this stage (Detail, an OrchestratorMessage.Reduce) in their order into a buffer of its own;
     /// answer with HandleReduced.</summary>
     Reduce,
@@ -80,6 +83,8 @@ readonly record struct PeerEffect(PeerEffectKind Kind)
     public int Generation { get; init; }
 
     public long ReduceId { get; init; }
+
+    public ulong ShareName { get; init; }
 
     public double Loss { get; init; }
 

@@ -24,6 +24,9 @@ sealed partial class PeerSchedule
                 TakeLoad(from, message, now);
                 HandleAnswer(from, message, now, effects);
                 break;
+            case WorkKind.AllHanded:
+                HandleAllHanded(from, message.Work.Step);
+                break;
             default:
                 if (TryFence(from, message, out Verdict verdict, out RefusalReason reason))
                     Receive(from, message, now, effects);

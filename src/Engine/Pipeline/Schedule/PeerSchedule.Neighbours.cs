@@ -18,6 +18,7 @@ sealed partial class PeerSchedule
         public Instant OverdueUntil;
         public Instant HeardAt;
         public double UsualHopSeconds;
+        public int AllHandedStep;
     }
 
     readonly Dictionary<PeerId, int> _neighbourIndex = [];

@@ -106,6 +106,7 @@ sealed partial class PeerSchedule
         _waitingGrants.Clear();
         _waitingReduce = null;
         _isApplying = false;
+        _givenOutStep = 0;
     }
 
     void ClearStep(Instant now)
@@ -120,6 +121,8 @@ sealed partial class PeerSchedule
         _pendingReduce = null;
         _sealedId = 0;
         _reducedId = 0;
+        _isAllHanded = false;
+        _offeredShare = 0;
     }
 
     /// <summary>A compute ended. Loss counts in the last stage, the backward's over the forward's: a fused head knows it
@@ -200,6 +203,8 @@ sealed partial class PeerSchedule
             TakeUpGrants();
         if (!IsComputing && !IsSealed)
             StartCompute(now, effects);
+        if (!IsSealed && IsFed)
+            Conclude(effects);
     }
 
     void StartCompute(Instant now, PeerEffects effects)
