@@ -179,6 +179,8 @@ inline void multiply_bf16(float (&d)[4], const unsigned (&a)[4], unsigned b0, un
     const unsigned b[2] = {b0, b1};
     soft_multiply_bf16(a, b, d);
 }
+inline float fast_exp2(float x) { return x < -126.0f ? 0.0f : exp2f(x); }
+inline float fast_reciprocal(float x) { return 1.0f / x; }
 inline unsigned short round_bf16(float f) {
     const unsigned u = __float_as_uint(f);
     if ((u & 0x7fffffffu) > 0x7f800000u) return 0x7fff;

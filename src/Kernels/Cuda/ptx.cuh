@@ -50,6 +50,19 @@ __device__ __forceinline__ void multiply_bf16(float (&d)[4], const u32 (&a)[4], 
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+// 2^x in one instruction, to 2 ulp; what would be subnormal is zero.
+__device__ __forceinline__ float fast_exp2(float x) {
+    float power;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
+    return power;
+}
+// 1/x in one instruction, to 1 ulp; subnormals are zero.
+__device__ __forceinline__ float fast_reciprocal(float x) {
+    float reciprocal;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(reciprocal) : "f"(x));
+    return reciprocal;
+}
+
 // Round to nearest even, two at a time; `low` lands in the lower half.
 __device__ __forceinline__ u32 pack_bf16(float low, float high) {
     u32 packed;
@@ -137,6 +150,9 @@ __device__ __forceinline__ bool columns_of_thread(int rows, int columns, int& ro
     column = (int)(8 * (i % per_row));
     return row < rows;
 }
+
+// 1/(1 + exp(-x)), to a few ulp.
+__device__ __forceinline__ float sigmoid(float x) { return fast_reciprocal(1.0f + fast_exp2(-1.4426950408889634f * x)); }
 
 // Sums and maxima over a warp; every lane gets the result, always in the same order of additions.
 __device__ __forceinline__ float warp_sum(float x) {

@@ -10,7 +10,7 @@ public class AttentionKernelTests(SoftwareCuda cuda)
 {
     public static TheoryData<int, int, int, int, int> Shapes => new()
     {
-        { 1, 1, 1, 1, 64 }, { 2, 17, 2, 1, 64 }, { 1, 64, 1, 1, 128 }, { 1, 130, 3, 1, 64 }, { 2, 70, 2, 1, 32 }, { 2, 100, 4, 2, 128 },
+        { 1, 1, 1, 1, 64 }, { 2, 17, 2, 1, 64 }, { 1, 64, 1, 1, 128 }, { 1, 130, 3, 1, 64 }, { 2, 70, 2, 1, 32 }, { 2, 100, 4, 2, 128 }, { 1, 290, 1, 1, 128 }, { 1, 290, 2, 1, 64 },
     };
 
     [Theory, MemberData(nameof(Shapes))]
@@ -36,12 +36,19 @@ public class AttentionKernelTests(SoftwareCuda cuda)
         using var delta = cuda.Allocate<float>((long)heads * shape.Rows);
         using var gradQkv = cuda.Allocate<ushort>(qkv.Length);
         Launch("delta", AttentionTiles.DeltaBlocks(shape), 0, shape, stored.Address, gradOutput.Address, delta.Address, tokens, heads, shape.Rows);
-        tiles = AttentionTiles.GradientKv(width);
-        Launch("gradient_kv", tiles.Grid(shape, keyHeads), tiles.SharedBytes, shape,
-            packed.Address, gradOutput.Address, statistics.Address, delta.Address, 0UL, gradQkv.Address, tokens, heads, keyHeads);
-        tiles = AttentionTiles.GradientQ(width);
-        Launch("gradient_q", tiles.Grid(shape, heads), tiles.SharedBytes, shape,
-            packed.Address, gradOutput.Address, statistics.Address, delta.Address, 0UL, gradQkv.Address, tokens, heads, keyHeads);
+        // A group of heads at a time, as a long context is worked on: each finds its own place.
+        AttentionScratch scratch = AttentionScratch.Of(shape, most: 1);
+        Assert.Equal(1, scratch.GroupsAtOnce);
+        using var ds = cuda.Allocate<uint>(scratch.GroupBytes / sizeof(uint));
+        AttentionTiles keys = AttentionTiles.GradientKv(width), queries = AttentionTiles.GradientQ(width);
+        for (int group = 0; group < sequences * keyHeads; group++)
+        {
+            Launch("gradient_kv", keys.Blocks(tokens, 1), keys.SharedBytes, shape,
+                packed.Address, gradOutput.Address, statistics.Address, delta.Address, 0UL, gradQkv.Address, ds.Address, tokens, heads, keyHeads, group);
+            Launch("gradient_q", queries.Blocks(tokens, heads / keyHeads), queries.SharedBytes, shape,
+                packed.Address, ds.Address, 0UL, gradQkv.Address, tokens, heads, keyHeads, group);
+        }
+
         Bf16.Close(reference.GradQkv, Bf16.Widen(cuda.Download(gradQkv)), reference.GradQkvError, "gradQkv");
     }
 
@@ -67,6 +74,21 @@ public class AttentionKernelTests(SoftwareCuda cuda)
         {
             cuda.Context.Driver.softSetScheduleSeed(0);
         }
+    }
+
+    [Theory]
+    [InlineData(1, 4096, 32, 8, 2L << 30, 8, 1)]
+    [InlineData(1, 8192, 32, 8, 2L << 30, 4, 2)]
+    [InlineData(1, 8192, 32, 8, 1, 1, 8)]
+    public void AttentionScratch_OfAShape_SharesTheGroupsEvenlyBelowTheLimit(int sequences, int tokens, int heads, int keyHeads, long most, int atOnce, int launches)
+    {
+        AttentionScratch scratch = AttentionScratch.Of(new(sequences, tokens, heads, keyHeads, 128), most);
+        Assert.Equal(atOnce, scratch.GroupsAtOnce);
+        Assert.Equal(launches, (sequences * keyHeads / atOnce) + (sequences * keyHeads % atOnce > 0 ? 1 : 0));
+        // Squares of 128 by 128 bf16 on and below the diagonal.
+        long squares = Enumerable.Range(1, tokens / 128).Sum(row => (long)row);
+        Assert.Equal(2L * 128 * 128 * squares * (heads / keyHeads), scratch.GroupBytes);
+        Assert.True(scratch.GroupsAtOnce == 1 || scratch.GroupsAtOnce * scratch.GroupBytes <= most);
     }
 
     void Launch(string name, LaunchSize grid, int sharedBytes, AttentionShape shape, params ReadOnlySpan<KernelArgument> arguments)

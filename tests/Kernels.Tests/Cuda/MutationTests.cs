@@ -69,8 +69,12 @@ public sealed class MutationTests : PlantedFaults
     [InlineData("gradient_kv", "copy_async_wait<0>();\n        __syncthreads();  // this step", "__syncthreads();  // this step", "not waited for")]
     [InlineData("gradient_kv", "__syncthreads();  // this step", "// this step", "race|not waited for|never written")]
     [InlineData("gradient_kv", "if (threadIdx.x < 2 * Step) {", "if (threadIdx.x < 2 * Step - 1) {", "never written")]
-    [InlineData("gradient_kv", "first = blockIdx.x * Rows, kv_head", "first = blockIdx.x * (Rows - 1), kv_head", "race on global memory")]
-    [InlineData("gradient_kv", "buffer = t % 2;", "buffer = 0;", "race|not waited for|never written")]
+    [InlineData("gradient_kv", "first = blockIdx.x * Rows, sequence", "first = blockIdx.x * (Rows - 1), sequence", "race on global memory")]
+    [InlineData("gradient_kv", "load_step(head, queries + Step, buffer ^ 1)", "load_step(head, queries + Step, buffer)", "race|not waited for|never written")]
+    [InlineData("gradient_kv", "__syncthreads();  // p lies", "// p lies", "race|never written")]
+    [InlineData("gradient_kv", "before * (DsSpan * DsSpan / 2)", "before * (DsSpan * DsSpan / 4)", "race on global memory")]
+    [InlineData("gradient_q", "&& keys + i / 4 * 32 <= first_own", "&& keys + i / 4 * 32 <= first_own + 32", "never written")]
+    [InlineData("gradient_q", "first_own < tokens && keys", "keys", "never written")]
     [InlineData("gradient_q", "copy_async_wait<0>();\n        __syncthreads();  // this step", "__syncthreads();  // this step", "not waited for")]
     [InlineData("gradient_q", "__syncthreads();  // this step", "// this step", "race|not waited for|never written")]
     [InlineData("gradient_q", "if (row >= tokens) continue;\n            const float* at", "const float* at", "past the end of allocation")]
@@ -83,6 +87,7 @@ public sealed class MutationTests : PlantedFaults
         AttentionTiles tiles = kernel switch { "forward" => AttentionTiles.Forward(Width), "gradient_q" => AttentionTiles.GradientQ(Width), _ => AttentionTiles.GradientKv(Width) };
         int sharedBytes = tiles.SharedBytes;
         mutated.AllowDynamicShared(sharedBytes);
+        CudaDeviceVariable<uint> ds = new(Context, AttentionScratch.Of(new(1, Tokens, 1, 1, Width)).GroupBytes / sizeof(uint));
         ulong qkv = Zeros<ushort>(Tokens * 3 * Width), rows = Zeros<ushort>(Tokens * Width), statistics = Zeros<float>(Tokens);
         if (forward)
         {
@@ -90,7 +95,15 @@ public sealed class MutationTests : PlantedFaults
         }
         else
         {
-            mutated.Launch(Stream, 2, 128, sharedBytes, qkv, rows, statistics, Zeros<float>(Tokens), Zeros<float>(Tokens * Width), Zeros<ushort>(Tokens * 3 * Width), Tokens, 1, 1);
+            CudaKernel keys = kernel == "gradient_kv" ? mutated : Mutated("attention.cu", "attention_gradient_kv_d64", "u32", "u32");
+            int keysShared = AttentionTiles.GradientKv(Width).SharedBytes;
+            keys.AllowDynamicShared(keysShared);
+            ulong angles = Zeros<float>(Tokens * Width), gradient = Zeros<ushort>(Tokens * 3 * Width);
+            keys.Launch(Stream, 2, 128, keysShared, qkv, rows, statistics, Zeros<float>(Tokens), angles, gradient, ds.Address, Tokens, 1, 1, 0);
+            if (kernel == "gradient_q")
+            {
+                mutated.Launch(Stream, 2, 128, sharedBytes, qkv, ds.Address, angles, gradient, Tokens, 1, 1, 0);
+            }
         }
 
         Caught($"attention_{kernel}_d64", expected);
@@ -257,8 +270,8 @@ public sealed class MutationTests : PlantedFaults
     }
 
     [Theory]
-    [InlineData("rmsnorm.cu", "add_rmsnorm_forward", "const int c = threadIdx.x + i * blockDim.x;\n        if (c >= chunks) break;\n        uint4 v", "const int c = threadIdx.x + i * blockDim.x;\n        if (c > chunks) break;\n        uint4 v")]
-    [InlineData("swiglu.cu", "swiglu_forward", "if (i >= chunks) return;\n    const long long row = i / (width / 8);\n    const int column = (int)(i % (width / 8)) * 8;\n    const bf16* gates", "if (i > chunks) return;\n    const long long row = i / (width / 8);\n    const int column = (int)(i % (width / 8)) * 8;\n    const bf16* gates")]
+    [InlineData("rmsnorm.cu", "add_rmsnorm_forward", "if (Add) added[i] = c < chunks ?", "if (Add) added[i] = c <= chunks ?")]
+    [InlineData("swiglu.cu", "swiglu_forward", "if (i >= chunks) return;\n    const size_t row = i / per_row;\n    const u32 column = i % per_row * 8;\n    const bf16* gates", "if (i > chunks) return;\n    const size_t row = i / per_row;\n    const u32 column = i % per_row * 8;\n    const bf16* gates")]
     [InlineData("rotary.cu", "rotary", "if (i >= chunks) return;", "if (i > chunks) return;")]
     [InlineData("adamw.cu", "adamw", "if (count - first >= 8)", "if (count - first >= 7)")]
     public void ElementKernel_OneTooFar_IsCaught(string source, string name, string before, string after)

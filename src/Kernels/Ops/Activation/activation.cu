@@ -8,8 +8,6 @@
 // Launch   rows * ceil(columns/8) threads, in blocks of 256
 #include "ptx.cuh"
 
-__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + __expf(-x)); }
-
 struct Silu {
     static __device__ __forceinline__ float value(float x) { return x * sigmoid(x); }
     static __device__ __forceinline__ float gradient(float x, float dy) {

@@ -19,7 +19,7 @@ static partial class KernelCases
         (AttentionShape shape, int start) = c.Pick(
             (new AttentionShape(1, 4 * c.Size, 16, 16, width), 0),
             (new(1, 1, 1, 1, width), 0), (new(2, 17, 2, 1, width), 7), (new(1, 64, 1, 1, width), -1), (new(1, 130, 3, 1, width), -1), (new(2, 161, 2, 2, width), 3));
-        bool turned = start >= 0 && name.StartsWith("gradient", StringComparison.Ordinal);
+        bool backward = name.StartsWith("gradient", StringComparison.Ordinal), turned = start >= 0 && backward;
         (int tokens, int heads, int keyHeads) = (shape.Tokens, shape.QueryHeads, shape.KeyValueHeads);
         c.Shape = turned ? $"{Named(shape)} turned back from {start}" : Named(shape);
         ushort[] qkv = Random(1, shape.Rows * shape.PackedColumns, c.Size > 0 ? 1 : 2), gradient = Random(2, shape.Rows * shape.OutputColumns);
@@ -40,14 +40,33 @@ static partial class KernelCases
             _ => default,
         };
         kernel.AllowDynamicShared(tiles.SharedBytes);
-        LaunchSize grid = name == "delta" ? AttentionTiles.DeltaBlocks(shape) : tiles.Grid(shape, name == "gradient_kv" ? keyHeads : heads);
+        int groups = shape.Sequences * keyHeads, ofGroup = heads / keyHeads;
+        LaunchSize grid = name switch
+        {
+            "forward" => tiles.Grid(shape, heads),
+            "delta" => AttentionTiles.DeltaBlocks(shape),
+            _ => tiles.Blocks(tokens, name == "gradient_kv" ? groups : groups * ofGroup),
+        };
         const int Threads = AttentionTiles.Threads;
         int sharedBytes = tiles.SharedBytes;
+        long dsBytes = backward ? groups * AttentionScratch.Of(shape).GroupBytes : 0;
+        ulong ds = backward ? c.Allocate<uint>(dsBytes / sizeof(uint)).Address : 0;
+        if (name == "gradient_q")
+        {
+            // What it starts from is what the other kernel leaves, whose gradients go elsewhere.
+            AttentionTiles keys = AttentionTiles.GradientKv(width);
+            CudaKernel first = c.Kernel("attention.cu", $"attention_gradient_kv_d{width}");
+            first.AllowDynamicShared(keys.SharedBytes);
+            first.Launch(c.Stream, keys.Blocks(tokens, groups), Threads, keys.SharedBytes, packed.Address, dOutput.Address, logSumExp.Address, delta.Address, 0UL,
+                c.Allocate<ushort>(qkv.Length).Address, ds, tokens, heads, keyHeads, 0);
+        }
+
         c.LaunchWith(name switch
         {
             "forward" => () => kernel.Launch(c.Stream, grid, Threads, sharedBytes, packed.Address, output.Address, logSumExp.Address, tokens, heads, keyHeads),
             "delta" => () => kernel.Launch(c.Stream, grid, Threads, sharedBytes, output.Address, dOutput.Address, delta.Address, tokens, heads, shape.Rows),
-            _ => () => kernel.Launch(c.Stream, grid, Threads, sharedBytes, packed.Address, dOutput.Address, logSumExp.Address, delta.Address, angles, gradQkv.Address, tokens, heads, keyHeads),
+            "gradient_kv" => () => kernel.Launch(c.Stream, grid, Threads, sharedBytes, packed.Address, dOutput.Address, logSumExp.Address, delta.Address, angles, gradQkv.Address, ds, tokens, heads, keyHeads, 0),
+            _ => () => kernel.Launch(c.Stream, grid, Threads, sharedBytes, packed.Address, ds, angles, gradQkv.Address, tokens, heads, keyHeads, 0),
         });
         long element = 2L * shape.Rows;
         double product = (double)shape.Sequences * heads * tokens * tokens * width;
@@ -55,8 +74,8 @@ static partial class KernelCases
         {
             "forward" => (element * (shape.PackedColumns + shape.OutputColumns), 2 * product),
             "delta" => ((2 * element * shape.OutputColumns) + (4L * heads * shape.Rows), 2.0 * shape.Rows * shape.OutputColumns),
-            "gradient_kv" => (element * (shape.PackedColumns + shape.OutputColumns + (2 * keyHeads * width)), 4 * product),
-            _ => (element * (shape.PackedColumns + shape.OutputColumns + (heads * width)), 3 * product),
+            "gradient_kv" => ((element * (shape.PackedColumns + shape.OutputColumns + (2 * keyHeads * width))) + dsBytes, 4 * product),
+            _ => ((element * (keyHeads + heads) * width) + dsBytes, product),
         };
 
         // Columns of the queries, or of the keys and values, of every packed row.

@@ -1,4 +1,6 @@
-// Attention on CUDA; see attention.cu for tiles and orders. Backward's scratch holds delta, the row sums of do*o, [B*H, T] fp32. Generation splits the keys of a long context into spans until the blocks fill the card twice.
+// Attention on CUDA; see attention.cu for tiles and orders. Backward's scratch holds delta, the row sums of do*o, [B*H, T] fp32, and
+// the ds that one kernel leaves to the other, for as many groups of heads at once as AttentionScratch allows.
+// Generation splits the keys of a long context into spans until the blocks fill the card twice.
 namespace OrionNative.Kernels.Cuda;
 
 sealed partial class CudaOps
@@ -24,7 +26,7 @@ sealed partial class CudaOps
     }
 
     /// <inheritdoc cref="IOps.AttentionBackwardBytes"/>
-    public long AttentionBackwardBytes(AttentionShape shape) => sizeof(float) * (long)shape.Rows * shape.QueryHeads;
+    public long AttentionBackwardBytes(AttentionShape shape) => AttentionScratch.Of(shape).Bytes;
 
     /// <inheritdoc cref="IOps.AttentionBackward"/>
     public void AttentionBackward(
@@ -46,12 +48,18 @@ sealed partial class CudaOps
         AttentionTiles keys = AttentionTiles.GradientKv(shape.HeadWidth), queries = AttentionTiles.GradientQ(shape.HeadWidth);
         kernels.Delta.Launch(
             _stream, AttentionTiles.DeltaBlocks(shape), AttentionTiles.Threads, 0, output, gradOutput, scratch, shape.Tokens, shape.QueryHeads, shape.Rows);
-        kernels.GradientKv.Launch(
-            _stream, keys.Grid(shape, shape.KeyValueHeads), AttentionTiles.Threads, keys.SharedBytes,
-            qkv, gradOutput, logSumExp, scratch, anglesOfFirst, gradQkv, shape.Tokens, shape.QueryHeads, shape.KeyValueHeads);
-        kernels.GradientQ.Launch(
-            _stream, queries.Grid(shape, shape.QueryHeads), AttentionTiles.Threads, queries.SharedBytes,
-            qkv, gradOutput, logSumExp, scratch, anglesOfFirst, gradQkv, shape.Tokens, shape.QueryHeads, shape.KeyValueHeads);
+        AttentionScratch parts = AttentionScratch.Of(shape);
+        int groups = shape.Sequences * shape.KeyValueHeads, heads = shape.QueryHeads / shape.KeyValueHeads;
+        for (int first = 0; first < groups; first += parts.GroupsAtOnce)
+        {
+            int count = Math.Min(parts.GroupsAtOnce, groups - first);
+            kernels.GradientKv.Launch(
+                _stream, keys.Blocks(shape.Tokens, count), AttentionTiles.Threads, keys.SharedBytes,
+                qkv, gradOutput, logSumExp, scratch, anglesOfFirst, gradQkv, scratch + (nint)parts.DeltaBytes, shape.Tokens, shape.QueryHeads, shape.KeyValueHeads, first);
+            kernels.GradientQ.Launch(
+                _stream, queries.Blocks(shape.Tokens, count * heads), AttentionTiles.Threads, queries.SharedBytes,
+                qkv, scratch + (nint)parts.DeltaBytes, anglesOfFirst, gradQkv, shape.Tokens, shape.QueryHeads, shape.KeyValueHeads, first);
+        }
     }
 
     /// <inheritdoc cref="IOps.AttentionCached"/>
@@ -117,30 +125,53 @@ sealed partial class CudaOps
     }
 }
 
-/// <summary>What a block of an attention kernel holds in shared memory, as attention.cu has it.</summary>
+/// <summary>What a block of an attention kernel owns and holds in shared memory, as attention.cu has it.</summary>
 /// <param name="Rows">Queries or keys that a block owns.</param>
-/// <param name="TileRows">Rows of all its tiles.</param>
-/// <param name="Width">Head width.</param>
-readonly record struct AttentionTiles(int Rows, int TileRows, int Width)
+/// <param name="SharedBytes">Dynamic shared memory.</param>
+readonly record struct AttentionTiles(int Rows, int SharedBytes)
 {
     public const int Threads = 128;
+    const int Keys = 64, Queries = 32;
 
-    public int SharedBytes => TileRows * Width * 2;
+    /// <summary>Queries, and a step of keys and values.</summary>
+    public static AttentionTiles Forward(int width) => new(128, (128 + (2 * Keys)) * width * 2);
 
-    /// <summary>Queries, and a step of 64 keys and values.</summary>
-    public static AttentionTiles Forward(int width) => new(128, 128 + (2 * 64), width);
-
-    /// <summary>Keys and values, and two steps of queries and gradients.</summary>
+    /// <summary>Keys and values, two steps of queries and gradients with logsumexp and delta, and p between the warps.</summary>
     public static AttentionTiles GradientKv(int width)
     {
         int rows = width == 128 ? 64 : 128;
-        return new(rows, (2 * rows) + (4 * 32), width);
+        return new(rows, (((2 * rows) + (4 * Queries)) * width * 2) + (4 * Queries * sizeof(float)) + (rows * Queries * sizeof(float)));
     }
 
-    /// <summary>Queries and gradients, and two steps of keys and values.</summary>
-    public static AttentionTiles GradientQ(int width) => new(128, (2 * 128) + (4 * (width == 128 ? 16 : 32)), width);
+    /// <summary>Two steps of keys and of ds.</summary>
+    public static AttentionTiles GradientQ(int width) => new(128, 2 * Keys * (width + 128) * 2);
 
     public static int DeltaBlocks(AttentionShape shape) => (int)((((long)shape.Rows * shape.QueryHeads * shape.HeadWidth / 8) + Threads - 1) / Threads);
 
+    /// <summary>The launch for some heads of all sequences together.</summary>
+    public LaunchSize Blocks(int tokens, int heads) => new((tokens + Rows - 1) / Rows, heads, 1);
+
     public LaunchSize Grid(AttentionShape shape, int heads) => new((shape.Tokens + Rows - 1) / Rows, heads, shape.Sequences);
+}
+
+/// <summary>Backward's scratch: delta, then ds of the groups (a key head with its query heads) that share two launches.</summary>
+/// <param name="DeltaBytes">Bytes of delta, a multiple of 16.</param>
+/// <param name="GroupBytes">Bytes of ds of a group: half of 2*T*T a query head, and the diagonal.</param>
+/// <param name="GroupsAtOnce">Groups of a launch: as many as <see cref="Most"/> holds, evenly; at least one.</param>
+readonly record struct AttentionScratch(long DeltaBytes, long GroupBytes, int GroupsAtOnce)
+{
+    /// <summary>2 GiB: few groups at a time leave a card's multiprocessors without work at the end of a launch.</summary>
+    public const long Most = 2L << 30;
+    const int Span = 128;
+
+    public long Bytes => DeltaBytes + (GroupsAtOnce * GroupBytes);
+
+    public static AttentionScratch Of(AttentionShape shape, long most = Most)
+    {
+        long spans = (shape.Tokens + Span - 1) / Span, groups = (long)shape.Sequences * shape.KeyValueHeads;
+        long group = shape.QueryHeads / shape.KeyValueHeads * (Span * Span * spans * (spans + 1));
+        long launches = (groups + Math.Max(1, most / group) - 1) / Math.Max(1, most / group);
+        long delta = sizeof(float) * (long)shape.Rows * shape.QueryHeads;
+        return new((delta + 15) / 16 * 16, group, (int)((groups + launches - 1) / launches));
+    }
 }

@@ -13,7 +13,7 @@ constexpr float Log2E = 1.4426950408889634f;
 // (maximum, sum of 2^((x - maximum) * log2(e))) of two parts of a row.
 __device__ __forceinline__ void merge(float& m, float& s, float m2, float s2) {
     const float top = fmaxf(m, m2);
-    s = s * exp2f((m - top) * Log2E) + s2 * exp2f((m2 - top) * Log2E);
+    s = s * fast_exp2((m - top) * Log2E) + s2 * fast_exp2((m2 - top) * Log2E);
     m = top;
 }
 
@@ -33,7 +33,7 @@ extern "C" __global__ void __launch_bounds__(1024) cross_entropy(bf16* logits, c
         unpack_8(load_8(x + 8 * c), v);
         float top = v[0], part = 0.0f;
         for (int j = 1; j < 8; j++) top = fmaxf(top, v[j]);
-        for (int j = 0; j < 8; j++) part += exp2f((v[j] - top) * Log2E);
+        for (int j = 0; j < 8; j++) part += fast_exp2((v[j] - top) * Log2E);
         merge(m, s, top, part);
     }
     if ((int)threadIdx.x < tail) merge(m, s, to_float(x[8 * chunks + threadIdx.x]), 1.0f);
@@ -54,14 +54,14 @@ extern "C" __global__ void __launch_bounds__(1024) cross_entropy(bf16* logits, c
         float v[8];
         unpack_8(load_8(x + 8 * c), v);
         for (int j = 0; j < 8; j++) {
-            v[j] = factor * exp2f((v[j] - m) * Log2E);
+            v[j] = factor * fast_exp2((v[j] - m) * Log2E);
             if (8 * c + j == target) v[j] -= scale;
         }
         store_8(x + 8 * c, pack_8(v));
     }
     if ((int)threadIdx.x < tail) {
         const int c = 8 * chunks + threadIdx.x;
-        const float p = factor * exp2f((to_float(x[c]) - m) * Log2E);
+        const float p = factor * fast_exp2((to_float(x[c]) - m) * Log2E);
         x[c] = to_bf16(c == target ? p - scale : p);
     }
 }

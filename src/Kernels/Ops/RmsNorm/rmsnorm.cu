@@ -18,24 +18,29 @@ __device__ __forceinline__ void forward(const bf16* x, const bf16* y, const bf16
                                         int columns, float epsilon) {
     const size_t row = (size_t)blockIdx.x * columns;
     const int chunks = columns / 8;
-    uint4 kept[ChunksMost];
+    uint4 kept[ChunksMost], added[ChunksMost];
+    // All of a thread's loads are on their way before the first is used: a branch between them would make each wait for the last.
+#pragma unroll
+    for (int i = 0; i < ChunksMost; i++) {
+        const int c = threadIdx.x + i * blockDim.x;
+        kept[i] = c < chunks ? load_8(x + row + 8 * c) : make_uint4(0, 0, 0, 0);
+        if (Add) added[i] = c < chunks ? load_8(y + row + 8 * c) : make_uint4(0, 0, 0, 0);
+    }
     float squares = 0.0f;
 #pragma unroll
     for (int i = 0; i < ChunksMost; i++) {
         const int c = threadIdx.x + i * blockDim.x;
         if (c >= chunks) break;
-        uint4 v = load_8(x + row + 8 * c);
         float a[8];
-        unpack_8(v, a);
+        unpack_8(kept[i], a);
         if (Add) {
             float b[8];
-            unpack_8(load_8(y + row + 8 * c), b);
+            unpack_8(added[i], b);
             for (int j = 0; j < 8; j++) a[j] += b[j];
-            v = pack_8(a);
-            store_8(h + row + 8 * c, v);
-            unpack_8(v, a);  // the norm of what is stored, which is what backward reads
+            kept[i] = pack_8(a);
+            store_8(h + row + 8 * c, kept[i]);
+            unpack_8(kept[i], a);  // the norm of what is stored, which is what backward reads
         }
-        kept[i] = v;
         for (int j = 0; j < 8; j++) squares += a[j] * a[j];
     }
     const float scale = rsqrtf(block_sum(squares) / columns + epsilon);
@@ -111,8 +116,7 @@ extern "C" __global__ void __launch_bounds__(512) rmsnorm_backward(const bf16* d
     for (int i = 0; i < ChunksMost; i++) {
         const int c = threadIdx.x + i * blockDim.x;
         if (c >= chunks) break;
-        float* to = partial + (size_t)blockIdx.x * columns + 8 * c;
-        for (int j = 0; j < 8; j++) to[j] = sums[i][j];
+        store_8(partial + (size_t)blockIdx.x * columns + 8 * c, sums[i]);
     }
 }
 

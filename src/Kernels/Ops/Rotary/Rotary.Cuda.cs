@@ -34,6 +34,7 @@ sealed partial class CudaOps
         RequireChunks(qkv);
         int heads = shape.QueryHeads + shape.KeyValueHeads;
         long chunks = (long)shape.Rows * heads * shape.HeadWidth / (2 * Chunk);
+        Shape.Holds(chunks <= int.MaxValue, "at most 2^31 chunks of 8 pairs, which a thread counts in 32 bits", qkv);
         _rotary ??= Kernel("rotary.cu", "rotary");
         _rotary.Launch(
             _stream, DivideUp(chunks, Threads), Threads, 0,

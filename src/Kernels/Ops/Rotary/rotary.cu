@@ -10,19 +10,19 @@
 
 extern "C" __global__ void __launch_bounds__(256) rotary(bf16* qkv, const float* table, int tokens, int heads, int row_stride, int head_width,
                                                          int start_position, float sine_sign, long long chunks) {
-    const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;  // 64-bit divisions would cost more than the mathematics
     if (i >= chunks) return;
-    const int half = head_width / 2, per_head = half / 8;
-    const int pair = (int)(i % per_head) * 8;
-    const long long row = i / per_head / heads;
-    const int head = (int)(i / per_head % heads);
-    const float* angles = table + (row % tokens + start_position) * head_width + pair;
-    bf16* x = qkv + row * row_stride + head * head_width + pair;
-    float a[8], b[8];
+    const u32 half = head_width / 2, per_head = half / 8;
+    const u32 pair = i % per_head * 8, row = i / per_head / heads, head = i / per_head % heads;
+    const float* angles = table + (size_t)(row % tokens + start_position) * head_width + pair;
+    bf16* x = qkv + (size_t)row * row_stride + head * head_width + pair;
+    float a[8], b[8], cosines[8], sines[8];
+    load_8(angles, cosines);
+    load_8(angles + half, sines);
     unpack_8(load_8(x), a);
     unpack_8(load_8(x + half), b);
     for (int j = 0; j < 8; j++) {
-        const float c = angles[j], s = angles[half + j] * sine_sign;
+        const float c = cosines[j], s = sines[j] * sine_sign;
         const float turned = a[j] * c - b[j] * s;
         b[j] = b[j] * c + a[j] * s;
         a[j] = turned;

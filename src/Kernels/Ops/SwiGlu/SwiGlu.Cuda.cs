@@ -26,6 +26,7 @@ sealed partial class CudaOps
         Shape.Holds(gateUp.IsContiguous && half.IsContiguous, "rows without gaps", gateUp);
         RequireChunks(half);
         long chunks = half.Count / Chunk;
+        Shape.Holds(chunks <= int.MaxValue, "at most 2^31 chunks of 8, which a thread counts in 32 bits", half);
         kernel.Launch(_stream, DivideUp(chunks, Threads), Threads, 0, gateUp, half, half.Columns, chunks);
     }
 }

@@ -8,13 +8,11 @@
 // Launch   one thread per 8 elements of [R,F], 16-byte accesses, F % 8 == 0
 #include "ptx.cuh"
 
-__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + __expf(-x)); }
-
 extern "C" __global__ void __launch_bounds__(256) swiglu_forward(const bf16* gate_up, bf16* output, int width, long long chunks) {
-    const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    const u32 per_row = (u32)width / 8, i = blockIdx.x * blockDim.x + threadIdx.x;  // a 64-bit division would cost more than the mathematics
     if (i >= chunks) return;
-    const long long row = i / (width / 8);
-    const int column = (int)(i % (width / 8)) * 8;
+    const size_t row = i / per_row;
+    const u32 column = i % per_row * 8;
     const bf16* gates = gate_up + row * 2 * width + column;
     float g[8], u[8];
     unpack_8(load_8(gates), g);
@@ -24,10 +22,10 @@ extern "C" __global__ void __launch_bounds__(256) swiglu_forward(const bf16* gat
 }
 
 extern "C" __global__ void __launch_bounds__(256) swiglu_backward(bf16* gate_up, bf16* gradient, int width, long long chunks) {
-    const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    const u32 per_row = (u32)width / 8, i = blockIdx.x * blockDim.x + threadIdx.x;  // a 64-bit division would cost more than the mathematics
     if (i >= chunks) return;
-    const long long row = i / (width / 8);
-    const int column = (int)(i % (width / 8)) * 8;
+    const size_t row = i / per_row;
+    const u32 column = i % per_row * 8;
     bf16* gates = gate_up + row * 2 * width + column;
     bf16* gradients = gradient + row * width + column;
     float g[8], u[8], d[8];
