@@ -109,7 +109,7 @@ public class ElementKernelTests(SoftwareCuda cuda)
         for (int t = 1; t <= Steps; t++)
         {
             using var settings = Settings(t, rate: 0.01f);
-            cuda.Kernel("adamw.cu", "adamw").Launch(cuda.Stream, (count + 2047) / 2048, 256, 0,
+            cuda.Kernel("adamw.cu", "adamw").Launch(cuda.Stream, (count + 1023) / 1024, 256, 0,
                 weight.Address, low.Address, g.Address, dm.Address, dv.Address, settings.Address, (long)count);
             for (int i = 0; i < count; i++)
             {
@@ -140,7 +140,7 @@ public class ElementKernelTests(SoftwareCuda cuda)
             using var m = cuda.Upload<float>(new float[Count]);
             using var v = cuda.Upload<float>(new float[Count]);
             using var settings = Settings(1, rate: 0.001f, decay: 0);
-            cuda.Kernel("adamw.cu", "adamw_stochastic").Launch(cuda.Stream, (Count + (8 * threads) - 1) / (8 * threads), threads, 0,
+            cuda.Kernel("adamw.cu", "adamw_stochastic").Launch(cuda.Stream, (Count + (4 * threads) - 1) / (4 * threads), threads, 0,
                 weight.Address, g.Address, m.Address, v.Address, settings.Address, (long)Count);
             return cuda.Download(weight);
         }

@@ -31,8 +31,8 @@ static partial class KernelCases
         CudaDeviceVariable<uint> settings = c.Upload(AdamWSettings(step, tensor: 7));
         CudaKernel kernel = c.Kernel("adamw.cu", exact ? "adamw" : "adamw_stochastic");
         c.LaunchWith(exact
-            ? () => kernel.Launch(c.Stream, Blocks((count + 7) / 8), 256, 0, weight.Address, low.Address, g.Address, dm.Address, dv.Address, settings.Address, (long)count)
-            : () => kernel.Launch(c.Stream, Blocks((count + 7) / 8), 256, 0, weight.Address, g.Address, dm.Address, dv.Address, settings.Address, (long)count));
+            ? () => kernel.Launch(c.Stream, Blocks((count + 3) / 4), 256, 0, weight.Address, low.Address, g.Address, dm.Address, dv.Address, settings.Address, (long)count)
+            : () => kernel.Launch(c.Stream, Blocks((count + 3) / 4), 256, 0, weight.Address, g.Address, dm.Address, dv.Address, settings.Address, (long)count));
         c.Bytes = (exact ? 28L : 24L) * count;
         c.Flops = 15.0 * count;
         c.Results = () =>

@@ -1,10 +1,12 @@
-// AdamW on CUDA: the weight is bf16 with its low word beside it, together the exact fp32 master. One pass, eight elements a thread.
+// AdamW on CUDA: the weight is bf16 with its low word beside it, together the exact fp32 master. One pass, four elements a thread.
 using System.Runtime.InteropServices;
 
 namespace OrionNative.Kernels.Cuda;
 
 sealed partial class CudaOps
 {
+    const int ElementsOfThread = 4;
+
     CudaKernel? _adamW;
 
     /// <summary>As adamw.cu reads them.</summary>
@@ -46,6 +48,6 @@ sealed partial class CudaOps
             weight.IsContiguous && low.IsContiguous && gradient.IsContiguous && m.IsContiguous && v.IsContiguous && weight.Address % 16 == 0,
             "tensors without gaps at multiples of 16 bytes", weight);
         _adamW ??= Kernel("adamw.cu", "adamw");
-        _adamW.Launch(_stream, DivideUp(weight.Count, Chunk * Threads), Threads, 0, weight, low, gradient, m, v, settings, weight.Count);
+        _adamW.Launch(_stream, DivideUp(weight.Count, ElementsOfThread * Threads), Threads, 0, weight, low, gradient, m, v, settings, weight.Count);
     }
 }

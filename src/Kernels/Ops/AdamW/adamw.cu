@@ -7,7 +7,8 @@
 // Traffic  28 bytes per element with the low word (24 without)
 // Math     about 15 FLOP, one root and two divisions per element: bandwidth-bound
 // Goal     >= 90 % of measured copy bandwidth
-// Launch   one thread per 8 elements; what changes from step to step lies in `settings`, in device memory
+// Launch   one thread per 4 elements, whose fp32 are one 16-byte access: neighbours fill whole 32-byte sectors, which two such accesses of
+//          one thread would halve.  What changes from step to step lies in `settings`, in device memory
 #include "ptx.cuh"
 
 struct Settings {
@@ -31,14 +32,18 @@ __device__ __forceinline__ float updated(const Settings& s, float w, float gradi
            s.learning_rate * (m * s.correction1) / (sqrtf(v * s.correction2) + s.epsilon);
 }
 
-__device__ __forceinline__ void load_8_halves(const u16* p, u32 (&h)[8]) {
-    const uint4 v = *reinterpret_cast<const uint4*>(p);
+__device__ __forceinline__ void load_4_halves(const u16* p, u32 (&h)[4]) {
+    const uint2 v = *reinterpret_cast<const uint2*>(p);
     h[0] = v.x & 0xffffu, h[1] = v.x >> 16, h[2] = v.y & 0xffffu, h[3] = v.y >> 16;
-    h[4] = v.z & 0xffffu, h[5] = v.z >> 16, h[6] = v.w & 0xffffu, h[7] = v.w >> 16;
 }
-__device__ __forceinline__ void store_8_halves(u16* p, const u32 (&h)[8]) {
-    *reinterpret_cast<uint4*>(p) = make_uint4(h[0] | h[1] << 16, h[2] | h[3] << 16, h[4] | h[5] << 16, h[6] | h[7] << 16);
+__device__ __forceinline__ void store_4_halves(u16* p, const u32 (&h)[4]) {
+    *reinterpret_cast<uint2*>(p) = make_uint2(h[0] | h[1] << 16, h[2] | h[3] << 16);
 }
+__device__ __forceinline__ void load_4(const float* p, float (&f)[4]) {
+    const float4 v = *reinterpret_cast<const float4*>(p);
+    f[0] = v.x, f[1] = v.y, f[2] = v.z, f[3] = v.w;
+}
+__device__ __forceinline__ void store_4(float* p, const float (&f)[4]) { *reinterpret_cast<float4*>(p) = make_float4(f[0], f[1], f[2], f[3]); }
 
 // One element: the halves of the weight go in and come out.
 template <bool Exact>
@@ -52,24 +57,25 @@ __device__ __forceinline__ void update(const Settings& s, long long i, u32& high
 template <bool Exact>
 __device__ __forceinline__ void step(u16* weight, u16* low, const float* gradient, float* m, float* v, const Settings* settings,
                                      long long count) {
-    const long long first = 8 * ((long long)blockIdx.x * blockDim.x + threadIdx.x);
+    const long long first = 4 * ((long long)blockIdx.x * blockDim.x + threadIdx.x);
     if (first >= count) return;
     const Settings s = *settings;
-    if (count - first >= 8) {
-        u32 h[8], l[8] = {0, 0, 0, 0, 0, 0, 0, 0};
-        float g[8], mi[8], vi[8];
-        load_8_halves(weight + first, h);
-        if (Exact) load_8_halves(low + first, l);
-        load_8(gradient + first, g);
-        load_8(m + first, mi);
-        load_8(v + first, vi);
-        for (int j = 0; j < 8; j++) update<Exact>(s, first + j, h[j], l[j], g[j], mi[j], vi[j]);
-        store_8_halves(weight + first, h);
-        if (Exact) store_8_halves(low + first, l);
-        store_8(m + first, mi);
-        store_8(v + first, vi);
+    if (count - first >= 4) {
+        u32 h[4], l[4] = {0, 0, 0, 0};
+        float g[4], mi[4], vi[4];
+        load_4_halves(weight + first, h);
+        if (Exact) load_4_halves(low + first, l);
+        load_4(gradient + first, g);
+        load_4(m + first, mi);
+        load_4(v + first, vi);
+        for (int j = 0; j < 4; j++) update<Exact>(s, first + j, h[j], l[j], g[j], mi[j], vi[j]);
+        store_4_halves(weight + first, h);
+        if (Exact) store_4_halves(low + first, l);
+        store_4(m + first, mi);
+        store_4(v + first, vi);
         return;
     }
+#pragma unroll 1
     for (long long i = first; i < count; i++) {
         u32 h = weight[i], l = Exact ? low[i] : 0u;
         update<Exact>(s, i, h, l, gradient[i], m[i], v[i]);
@@ -78,12 +84,12 @@ __device__ __forceinline__ void step(u16* weight, u16* low, const float* gradien
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256) adamw(u16* weight, u16* low, const float* gradient, float* m, float* v,
+extern "C" __global__ void __launch_bounds__(256, 6) adamw(u16* weight, u16* low, const float* gradient, float* m, float* v,
                                                         const Settings* settings, long long count) {
     step<true>(weight, low, gradient, m, v, settings, count);
 }
 
-extern "C" __global__ void __launch_bounds__(256) adamw_stochastic(u16* weight, const float* gradient, float* m, float* v,
+extern "C" __global__ void __launch_bounds__(256, 6) adamw_stochastic(u16* weight, const float* gradient, float* m, float* v,
                                                                    const Settings* settings, long long count) {
     step<false>(weight, nullptr, gradient, m, v, settings, count);
 }
