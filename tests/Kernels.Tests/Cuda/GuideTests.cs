@@ -69,6 +69,22 @@ public partial class GuideTests(SoftwareCuda cuda)
     }
 
     [Fact]
+    public void Mathematics_OfTheGuide_IsOnTheSoftwareDevice()
+    {
+        string[] words = Mathematics().Match(_guide).Groups[1].Value.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries);
+        Assert.InRange(words.Length, 20, 60);
+        string sum = string.Join(" + ", words.Select(word => $"{word}({string.Join(", ", Enumerable.Repeat("x[0]", word is "fmaf" ? 3 : word is "powf" or "fmaxf" or "fminf" ? 2 : 1))})"));
+        string source = $"#include \"ptx.cuh\"\nextern \"C\" __global__ void all_forward(const float* x, float* y) {{ y[0] = {sum}; y[1] = erff(x[0]); }}\n";
+        using CudaModule module = new(cuda.Context, SoftwareCuda.Compiler.CompileText("mathematics.cu", source, "sm_80"));
+        using var x = cuda.Upload<float>([0.5f]);
+        using var y = cuda.Upload<float>([0, 0]);
+        module.Kernel("all_forward").Launch(cuda.Stream, 1, 1, 0, x.Address, y.Address);
+        float[] found = cuda.Download(y);
+        Assert.True(float.IsFinite(found[0]));
+        Assert.Equal(0.5204998778, found[1], 1e-7);   // erf(1/2), Abramowitz and Stegun, table 7.1
+    }
+
+    [Fact]
     public void Errors_OfTheTable_AreSaidByTheSoftwareDevice()
     {
         string native = string.Concat(Directory.EnumerateFiles(Path.Combine(RealNvrtcTests.Root(), "native"), "*.cpp", SearchOption.AllDirectories).Select(File.ReadAllText));
@@ -232,6 +248,9 @@ public partial class GuideTests(SoftwareCuda cuda)
     // a text that goes over several lines of C++
     [GeneratedRegex("\"\\s*\n\\s*\"")]
     private static partial Regex SplitText();
+
+    [GeneratedRegex(@"Mathematics in fp32: `([^`]+)`")]
+    private static partial Regex Mathematics();
 
     [GeneratedRegex(@"\]\(([^)#:]+)\)")]
     private static partial Regex Links();
