@@ -1,6 +1,5 @@
 using System.Text.Json.Nodes;
 using OrionNative.Engine.Checkpoint;
-using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Tests.Checkpoint;
 

@@ -1,9 +1,6 @@
 using System.Text.Json.Nodes;
 using OrionNative.Engine.Checkpoint;
 using OrionNative.Engine.Data;
-using OrionNative.Engine.Model;
-using OrionNative.Engine.Run;
-using OrionNative.Kernels;
 
 namespace OrionNative.Engine.Tests.Checkpoint;
 

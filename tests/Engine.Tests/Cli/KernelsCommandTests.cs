@@ -1,7 +1,6 @@
 // `kernels` as a user types it, on the software device: exit codes, and errors that name what there is.
 using System.CommandLine;
 using OrionNative.Engine.Cli;
-using OrionNative.Engine.Run;
 using OrionNative.Kernels.Cuda;
 
 namespace OrionNative.Engine.Tests.Cli;

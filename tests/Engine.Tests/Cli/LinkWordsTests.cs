@@ -1,6 +1,5 @@
 // The words of `link emulate`: each changes what it names and nothing else; a wrong one is answered with the right ones.
 using OrionNative.Engine.Cli.Link;
-using OrionNative.Engine.Run;
 using OrionNative.Net.Links;
 
 namespace OrionNative.Engine.Tests.Cli;

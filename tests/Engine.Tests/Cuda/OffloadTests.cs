@@ -1,12 +1,7 @@
 // Kept activations in host memory: the bits of those that stay, in less device memory, and each wait that it takes is missed when it is
 // taken away. Copies land as late as a card may let them (softSetLateCopies), so that what nobody waited for is still under way.
-using OrionNative.Engine.Model;
 using OrionNative.Engine.Pipeline;
-using OrionNative.Engine.Run;
 using OrionNative.Engine.Tests.Training;
-using OrionNative.Engine.Training;
-using OrionNative.Kernels;
-using OrionNative.Kernels.Cpu;
 using OrionNative.Kernels.Cuda;
 
 namespace OrionNative.Engine.Tests.Cuda;

@@ -1,6 +1,4 @@
 // The software CUDA device as the engine's tests open it, and models small enough for it.
-using OrionNative.Engine.Run;
-using OrionNative.Kernels;
 using OrionNative.Kernels.Cuda;
 
 namespace OrionNative.Engine.Tests.Cuda;

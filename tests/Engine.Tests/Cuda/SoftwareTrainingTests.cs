@@ -2,13 +2,8 @@
 // step, no allocation.
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
-using OrionNative.Engine.Model;
 using OrionNative.Engine.Pipeline;
-using OrionNative.Engine.Run;
 using OrionNative.Engine.Tests.Training;
-using OrionNative.Engine.Training;
-using OrionNative.Kernels;
-using OrionNative.Kernels.Cpu;
 using OrionNative.Kernels.Cuda;
 
 namespace OrionNative.Engine.Tests.Cuda;

@@ -10,13 +10,8 @@
 // (ds = p*(dp - delta), sums of squares: the value gets shorter, the error does not); a wrong sign, index or scale is off by 1 = 630*r.
 // A ReLU (the decoder of ResBM) turns small errors into other zeros: a value with relative error e changes sign with probability e/pi,
 // and half of the values pass, so gradients behind it move by sqrt(2*e/pi), e = r*sqrt(n).
-using OrionNative.Engine.Model;
-using OrionNative.Engine.Run;
 using OrionNative.Engine.Tests.Model;
 using OrionNative.Engine.Tests.Training;
-using OrionNative.Engine.Training;
-using OrionNative.Kernels;
-using OrionNative.Kernels.Cpu;
 using OrionNative.Kernels.Cuda;
 
 namespace OrionNative.Engine.Tests.Cuda;

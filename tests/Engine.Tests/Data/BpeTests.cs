@@ -2,7 +2,6 @@ using System.Text;
 using FsCheck;
 using FsCheck.Fluent;
 using OrionNative.Engine.Data;
-using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Tests.Data;
 

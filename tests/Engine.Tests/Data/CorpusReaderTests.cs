@@ -1,6 +1,5 @@
 using System.Text;
 using OrionNative.Engine.Data;
-using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Tests.Data;
 

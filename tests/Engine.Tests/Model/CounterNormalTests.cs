@@ -1,5 +1,3 @@
-using OrionNative.Engine.Model;
-
 namespace OrionNative.Engine.Tests.Model;
 
 public class CounterNormalTests

@@ -1,8 +1,4 @@
-using OrionNative.Engine.Model;
-using OrionNative.Engine.Run;
 using OrionNative.Engine.Tests.Training;
-using OrionNative.Kernels;
-using OrionNative.Kernels.Cpu;
 
 namespace OrionNative.Engine.Tests.Model;
 

@@ -2,11 +2,7 @@
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using OrionNative.Engine.Checkpoint;
-using OrionNative.Engine.Model;
-using OrionNative.Engine.Run;
 using OrionNative.Engine.Tests.Tidy;
-using OrionNative.Engine.Training;
-using OrionNative.Kernels;
 
 namespace OrionNative.Engine.Tests.Model;
 

@@ -1,11 +1,5 @@
 // The model against PyTorch, tensor by tensor. The golden side is double precision, so the whole difference is our single
 // precision: 2^-24 of the largest element of the tensor for each rounding on the longest path, some hundred of them.
-using OrionNative.Engine.Model;
-using OrionNative.Engine.Run;
-using OrionNative.Engine.Training;
-using OrionNative.Kernels;
-using OrionNative.Kernels.Cpu;
-
 namespace OrionNative.Engine.Tests.Model;
 
 public class GoldenModelTests

@@ -1,5 +1,3 @@
-using OrionNative.Engine.Run;
-
 namespace OrionNative.Engine.Tests.Run;
 
 public class ModelConfigTests

@@ -1,5 +1,4 @@
 using OrionNative.Engine.Hosting;
-using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Tests.Run;
 

@@ -1,6 +1,3 @@
-using OrionNative.Engine.Run;
-using OrionNative.Kernels;
-
 namespace OrionNative.Engine.Tests.Run;
 
 public class RunSettingsTests

@@ -1,5 +1,4 @@
 using OrionNative.Engine.Pipeline;
-using OrionNative.Kernels;
 
 namespace OrionNative.Engine.Tests.Swarm;
 

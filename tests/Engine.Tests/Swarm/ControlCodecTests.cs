@@ -1,7 +1,6 @@
 using System.Text.Json.Nodes;
 using OrionNative.Engine.Control;
 using OrionNative.Engine.Hosting.Swarm;
-using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Tests.Swarm;
 

@@ -1,7 +1,6 @@
 // What `join --rehearse-hang` takes, and when it strikes.
 using OrionNative.Engine.Control;
 using OrionNative.Engine.Hosting.Swarm;
-using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Tests.Swarm;
 

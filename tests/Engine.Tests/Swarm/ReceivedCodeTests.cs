@@ -1,10 +1,7 @@
 // The wire really feeds the model: a stage that receives zeros instead of the code it was sent predicts worse.
 using System.Runtime.InteropServices;
 using OrionNative.Engine.Hosting;
-using OrionNative.Engine.Model;
 using OrionNative.Engine.Pipeline;
-using OrionNative.Engine.Run;
-using OrionNative.Kernels;
 
 namespace OrionNative.Engine.Tests.Swarm;
 

@@ -2,10 +2,7 @@
 // microbatch in flight, scratch, packed panels and the slots of payloads.
 using OrionNative.Engine.Hosting;
 using OrionNative.Engine.Hosting.Swarm;
-using OrionNative.Engine.Model;
 using OrionNative.Engine.Pipeline;
-using OrionNative.Engine.Run;
-using OrionNative.Kernels;
 
 namespace OrionNative.Engine.Tests.Swarm;
 

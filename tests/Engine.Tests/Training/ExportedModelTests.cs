@@ -7,11 +7,7 @@ using System.Text.Json;
 using OrionNative.Engine.Checkpoint;
 using OrionNative.Engine.Data;
 using OrionNative.Engine.Hosting;
-using OrionNative.Engine.Run;
 using OrionNative.Engine.Tests.Tidy;
-using OrionNative.Engine.Training;
-using OrionNative.Kernels;
-using OrionNative.Kernels.Cpu;
 
 namespace OrionNative.Engine.Tests.Training;
 

@@ -1,7 +1,5 @@
 using FsCheck;
 using FsCheck.Fluent;
-using OrionNative.Engine.Run;
-using OrionNative.Engine.Training;
 
 namespace OrionNative.Engine.Tests.Training;
 

@@ -1,9 +1,5 @@
 // The plan that is printed before a run, beside what the system says the process then took.
 using System.Globalization;
-using OrionNative.Engine.Model;
-using OrionNative.Engine.Run;
-using OrionNative.Engine.Training;
-using OrionNative.Kernels.Cpu;
 
 namespace OrionNative.Engine.Tests.Training;
 

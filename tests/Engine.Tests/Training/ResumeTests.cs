@@ -1,8 +1,3 @@
-using OrionNative.Engine.Model;
-using OrionNative.Engine.Run;
-using OrionNative.Engine.Training;
-using OrionNative.Kernels.Cpu;
-
 namespace OrionNative.Engine.Tests.Training;
 
 public class ResumeTests

@@ -1,8 +1,4 @@
 // Small models and token sources that tests share.
-using OrionNative.Engine.Run;
-using OrionNative.Engine.Training;
-using OrionNative.Kernels;
-
 namespace OrionNative.Engine.Tests.Training;
 
 static class SmallRuns

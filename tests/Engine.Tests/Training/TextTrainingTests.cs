@@ -1,9 +1,5 @@
 // What a trainer must do with a real text: use more than the last byte, learn nothing from labels that mean nothing.
-using OrionNative.Engine.Run;
 using OrionNative.Engine.Tests.Tidy;
-using OrionNative.Engine.Training;
-using OrionNative.Kernels;
-using OrionNative.Kernels.Cpu;
 
 namespace OrionNative.Engine.Tests.Training;
 

@@ -1,7 +1,3 @@
-using OrionNative.Engine.Run;
-using OrionNative.Engine.Training;
-using OrionNative.Kernels.Cpu;
-
 namespace OrionNative.Engine.Tests.Training;
 
 public class TrainerTests
