@@ -69,17 +69,6 @@ public readonly record struct Tensor(nint Address, ElementType Type, int Rows, i
         return this with { Address = Address + (nint)start * ElementBytes, Columns = count };
     }
 
-    /// <summary>The same contiguous memory as [rows, columns].</summary>
-    public Tensor Reshape(int rows, int columns)
-    {
-        if (!IsContiguous || (long)rows * columns != Count)
-        {
-            throw new ArgumentException($"[{Rows}, {Columns}] with stride {Stride} cannot be seen as [{rows}, {columns}]");
-        }
-
-        return new Tensor(Address, Type, rows, columns);
-    }
-
     /// <summary>Bytes of one element of a type.</summary>
     public static int SizeOf(ElementType type) => type switch
     {

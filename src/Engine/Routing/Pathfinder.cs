@@ -78,8 +78,6 @@ sealed class Pathfinder(PathfinderSettings settings, ulong seed)
 
     public int Count => _candidates.Length;
 
-    public PeerId PeerAt(int index) => _candidates[index].Peer;
-
     /// <summary>Who holds the next stage now. What is known of those that stay is kept.</summary>
     public void SetCandidates(ReadOnlySpan<PeerId> peers)
     {

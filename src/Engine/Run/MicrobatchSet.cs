@@ -83,16 +83,6 @@ sealed class MicrobatchSet(int capacity)
             _words[i] |= other._words[i];
     }
 
-    public bool Overlaps(MicrobatchSet other)
-    {
-        for (int i = 0; i < _words.Length; i++)
-        {
-            if ((_words[i] & other._words[i]) != 0)
-                return true;
-        }
-        return false;
-    }
-
     public bool SameAs(MicrobatchSet other) => _words.AsSpan().SequenceEqual(other._words);
 
     /// <summary>A number that only the same members under the same seed have.</summary>

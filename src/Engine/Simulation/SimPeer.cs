@@ -55,8 +55,6 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
     /// <summary>What its compute thread is at.</summary>
     public OpenTask Look() => _clock.Look(world.Now);
 
-    public int BackwardCount => _backwards;
-
     public int KeptCount => _kept.Count;
 
     string Name => $"peer {node}";

@@ -9,11 +9,7 @@ namespace OrionNative.Engine.Training;
 /// <summary>What an evaluation found.</summary>
 /// <param name="Loss">Mean nats per predicted token.</param>
 /// <param name="Tokens">Predicted tokens.</param>
-readonly record struct EvaluationResult(double Loss, long Tokens)
-{
-    /// <summary>exp(loss).</summary>
-    public double Perplexity => Math.Exp(Loss);
-}
+readonly record struct EvaluationResult(double Loss, long Tokens);
 
 /// <summary>Evaluates weights that it shares with whoever owns them; keeps its memory between calls.</summary>
 sealed class Evaluator : IDisposable

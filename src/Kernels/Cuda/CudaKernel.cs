@@ -58,9 +58,6 @@ sealed unsafe class CudaKernel
     /// <summary>Registers of a thread; 0 on the software device.</summary>
     public int Registers => Attribute(CudaDriver.FunctionAttributeRegisters);
 
-    /// <summary>Bytes of local memory of a thread: spills and arrays that are indexed at run time.</summary>
-    public int LocalBytes => Attribute(CudaDriver.FunctionAttributeLocalBytes);
-
     /// <summary>Allows launches with up to this much dynamic shared memory; needed above 48 KiB.</summary>
     public void AllowDynamicShared(int bytes)
     {

@@ -14,7 +14,7 @@ sealed unsafe class Blake3(int lanes)
     public const int DigestBytes = 32;
 
     const int BlockBytes = 64, ChunkBytes = 1024, GroupChunks = 64, GroupBytes = GroupChunks * ChunkBytes;
-    const int GroupLevel = 6, DepthMax = 54;
+    const int DepthMax = 54;
     const uint ChunkStart = 1, ChunkEnd = 2, Parent = 4, Root = 8;
 
     readonly int _lanes = lanes;

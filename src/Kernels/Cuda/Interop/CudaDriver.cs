@@ -13,7 +13,6 @@ sealed unsafe class CudaDriver
     public const int DeviceAttributeComputeMinor = 76;
     public const int DeviceAttributeSharedBytesOptIn = 97;
     public const int FunctionAttributeStaticSharedBytes = 1;
-    public const int FunctionAttributeLocalBytes = 3;
     public const int FunctionAttributeRegisters = 4;
     public const int FunctionAttributeDynamicSharedBytesMost = 8;
     public const uint StreamNonBlocking = 1;
