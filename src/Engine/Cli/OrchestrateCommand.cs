@@ -23,7 +23,7 @@ static class OrchestrateCommand
         Option<string?> listen = new("--listen") { Description = "address and port that peers reach [default: 0.0.0.0:4433; resumed: as before]", HelpName = "address" };
         Option<string?> advertise = new("--advertise") { Description = "host name or address in the join string, if it differs from --listen", HelpName = "host" };
         Option<int> uses = new Option<int>("--token-uses") { Description = "newcomers that the join string admits; 0: two for each place", HelpName = "count" }.Between(0, 1 << 20);
-        Option<double> hours = new Option<double>("--token-hours") { Description = "how long the join string admits newcomers", DefaultValueFactory = _ => 24, HelpName = "hours" }.Between(0.01, 24 * 366);
+        Option<double> hours = new Option<double>("--token-hours") { Description = "how long the join string admits newcomers", DefaultValueFactory = _ => 24, HelpName = "hours" }.Between(0.0001, 24 * 366);
         Option<string> http = HttpOption.Create("127.0.0.1:4480");
         Option<bool> json = CommandOutput.JsonOption();
         foreach (Option option in (Option[])[resume, listen, advertise, uses, hours, http, json])
