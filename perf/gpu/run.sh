@@ -6,6 +6,7 @@
 # --minutes N: nothing starts after them (default 28).   --parts 'check bench': only these.   --limit N: seconds that no part may pass.
 # Parts run in order of worth, each with a limit of its own; one that fails or hangs stops nobody. Results go into --out (default gpu-results): logs,
 # JSON per part, summary.txt, records.jsonl, whose lines belong into perf/records/gpu.jsonl, and all of it in results.tar.gz.
+# Where a command may last ten minutes only: three calls with --minutes 9, --parts a third of them, and one --out (see `parts`).
 # Ends with 1 when a part failed; a skipped part is not a failure, but it is named at the end.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -172,7 +173,7 @@ measure() {
     mkdir -p "$out"
     engine=$here/engine/orion-engine
     [ -x "$engine" ] || { say "no engine in $here/engine; fix: run 'perf/gpu/run.sh pack' where the SDK is, and start from the folder it makes"; exit 3; }
-    export DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1
+    export DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1 ORION_CUBIN_CACHE=${ORION_CUBIN_CACHE:-$here/cubin}   # no ICU, perhaps no home
     software=
     [ "${device%%:*}" = cuda ] || software=1
     # What is trained, and in torch_side.py the same: sequences and tokens of a microbatch, microbatches of a step.
@@ -198,7 +199,14 @@ print(":".join(at for path in sys.path if path for at in sorted(glob.glob(path +
     fi
     size=${size:-$([ -n "$software" ] && echo 1 || echo 1024)}
     parity_steps=${steps:-$([ -n "$software" ] && echo 2 || echo 100)}
-    rm -rf "$out"/{train-124m,train-1b,train-stage-8b,parity-cpu,parity-device,trace-run}
+    # What an earlier call with other parts left in the same folder stays, and is gathered with it.
+    for asked in $parts; do
+        case $asked in
+            train-*) rm -rf "${out:?}/$asked" ;;
+            parity) rm -rf "$out/parity-cpu" "$out/parity-device" ;;
+            trace) rm -rf "$out/trace-run" ;;
+        esac
+    done
 
     { date -u +%FT%TZ; cat "$here/commit"; uname -a; } >"$out/machine.txt"
     if command -v nvidia-smi >/dev/null; then
@@ -220,7 +228,7 @@ print(":".join(at for path in sys.path if path for at in sorted(glob.glob(path +
     part doctor 30 "$engine" doctor --json
     part check 240 "$engine" kernels check --device "$device" --json
     case " ${failed[*]-} " in *" check "*) part check-each 240 check_each ;; esac
-    part bench 120 "$engine" kernels bench --device "$device" --size "$size" --json
+    part bench 180 "$engine" kernels bench --device "$device" --size "$size" --json
     part train-124m 90 timed train-124m "${model_124m[@]}"
     part train-stage-8b 120 timed train-stage-8b "${model_8b[@]}"
     beside 124m 180
@@ -325,5 +333,6 @@ PY
 case "${1:-help}" in
     pack) shift; pack "$@" ;;
     measure) shift; measure "$@" ;;
-    *) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+    parts) printf '%s\n' "$all_parts" ;;
+    *) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
 esac
