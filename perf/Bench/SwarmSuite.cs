@@ -2,8 +2,8 @@
 //   efficiency   tokens/s of 4 stages x 2 replicas behind emulated orion links (856/1322 Mbit/s, 30 to 60 ms) over the same
 //                swarm on loopback            goal 0.97, at least 0.90
 //   cut          tokens/s of 4 stages, one peer each, over one process with the same cores      at least 0.90
-// Sketch: a step of M microbatches pays latency twice, filling and draining the pipeline (6 hops of 22 ms) and closing (grant,
-// report, shares, reduce, commit: about 5 round trips of 45 ms): 0.35 s. With 8 s of compute a step that is 0.96.
+// Sketch: a step pays latency twice, draining the pipeline (3 hops of 22 ms; filling it hides behind stage 0's compute) and closing
+// (four one-way delays, decision 0047): 0.15 s. With 4.4 s of compute a step that is 0.97.
 // Compute must dominate as it does where a microbatch has 8000 tokens and a stage 6 billion parameters: 1024 tokens, 96 of them.
 using System.Text.Json.Nodes;
 using OrionNative.Engine.Dashboard;
