@@ -4,6 +4,7 @@
 
 namespace soft {
 
+// in the key of the cache of compiled kernels too, so that an image of another form is never loaded from there
 constexpr char ImageMagic[8] = {'S', 'O', 'F', 'T', 'C', 'U', 'B', '2'};
 
 struct ImageHeader {

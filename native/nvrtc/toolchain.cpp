@@ -211,7 +211,7 @@ const std::string& fingerprint() {
     static const std::string print = [] {
         std::string version;
         run(compiler() + " -dumpfullversion -dumpmachine", version);
-        return std::string(preludeDigest) + " " + version + " " + CompileFlags;
+        return std::string(preludeDigest) + " " + std::string(ImageMagic, sizeof ImageMagic) + " " + version + " " + CompileFlags;
     }();
     return print;
 }
