@@ -44,6 +44,7 @@ struct Fiber {
     Wait wait;
     Meeting meeting;
     uint32_t mask;
+    uint32_t line;  // of the source, where it waits
     const void* caller;
     unsigned copyGroup;
     std::vector<PendingCopy> copies;
@@ -66,6 +67,7 @@ struct BlockJob {
     void** arguments;
     Dim3 gridSize, blockSize;
     unsigned dynamicBytes;
+    unsigned sharedMost;  // bytes of static and dynamic shared memory together
     DeviceMemory* memory;
     FaultSlot* faults;
     unsigned seed;
@@ -99,11 +101,13 @@ private:
     bool runWarp(unsigned warp);
     bool releaseMeetings(unsigned warp);
     void refuseStuckWarp(unsigned warp);
+    void refuseTwoLines(const Fiber& one, const Fiber& other, const char* meeting);
     void releaseBarrier();
     void refuseRaces(uint64_t blockNumber);
 
     FiberStacks stacks_;
     std::vector<unsigned> order_;
+    unsigned laneStep_ = 1, laneStart_ = 0;
 };
 
 // The block that this OS thread runs, or null.
@@ -116,7 +120,7 @@ std::string nameOf(Stamp stamp);
 // Suspends the running fiber until its wait is over.
 void suspend(Wait wait);
 // The running lane's part of a meeting of the lanes in mask; returns this lane's outputs.
-const uint32_t* meet(Meeting meeting, uint32_t mask, const uint32_t* words, unsigned count, const void* caller);
+const uint32_t* meet(Meeting meeting, uint32_t mask, const uint32_t* words, unsigned count, uint32_t line, const void* caller);
 // What the meeting computes, once all lanes are there (collectives.cpp).
 void perform(BlockRunner& block, unsigned warp, uint32_t mask, Meeting meeting);
 

@@ -137,7 +137,7 @@ void perform(BlockRunner& block, unsigned warp, uint32_t mask, Meeting meeting) 
     }
 }
 
-const uint32_t* meet(Meeting meeting, uint32_t mask, const uint32_t* words, unsigned count, const void* caller) {
+const uint32_t* meet(Meeting meeting, uint32_t mask, const uint32_t* words, unsigned count, uint32_t line, const void* caller) {
     Fiber& me = *currentFiber();
     if (!(mask >> me.lane & 1))
         raiseFault(LaunchFailed, format("lane %u calls a collective whose mask %08x does not name it", me.lane, mask), caller);
@@ -145,6 +145,7 @@ const uint32_t* meet(Meeting meeting, uint32_t mask, const uint32_t* words, unsi
     for (unsigned i = 0; i < count; i++) w.in[me.lane][i] = words[i];
     me.meeting = meeting;
     me.mask = mask;
+    me.line = line;
     me.caller = caller;
     suspend(Wait::Collective);
     return runner->warps[me.warp].out[me.lane];

@@ -14,27 +14,28 @@ EXPORT Dim3 soft_block_index() { return runner->blockIndex; }
 EXPORT Dim3 soft_block_size() { return runner->job->blockSize; }
 EXPORT Dim3 soft_grid_size() { return runner->job->gridSize; }
 
-EXPORT void soft_barrier() {
+EXPORT void soft_barrier(uint32_t line) {
     currentFiber()->caller = CALLER;
+    currentFiber()->line = line;
     suspend(Wait::Barrier);
 }
 
-EXPORT void soft_warp_sync(uint32_t mask) { meet(Meeting::SyncWarp, mask, nullptr, 0, CALLER); }
+EXPORT void soft_warp_sync(uint32_t mask, uint32_t line) { meet(Meeting::SyncWarp, mask, nullptr, 0, line, CALLER); }
 
-EXPORT uint64_t soft_shuffle(uint32_t mask, uint64_t value, uint32_t sourceLane) {
+EXPORT uint64_t soft_shuffle(uint32_t mask, uint64_t value, uint32_t sourceLane, uint32_t line) {
     const uint32_t words[3] = {static_cast<uint32_t>(value), static_cast<uint32_t>(value >> 32), sourceLane};
-    const uint32_t* got = meet(Meeting::Shuffle, mask, words, 3, CALLER);
+    const uint32_t* got = meet(Meeting::Shuffle, mask, words, 3, line, CALLER);
     return got[0] | uint64_t(got[1]) << 32;
 }
 
-EXPORT uint32_t soft_vote(uint32_t mask, int predicate) {
+EXPORT uint32_t soft_vote(uint32_t mask, int predicate, uint32_t line) {
     const uint32_t word = predicate != 0;
-    return meet(Meeting::Vote, mask, &word, 1, CALLER)[0];
+    return meet(Meeting::Vote, mask, &word, 1, line, CALLER)[0];
 }
 
 EXPORT void* soft_shared_dynamic() { return runner->shared.dynamic(); }
 EXPORT void* soft_shared_array(const char* name, const void* declaration, uint64_t bytes, uint64_t alignment) {
-    return runner->shared.array(name, declaration, bytes, alignment);
+    return runner->shared.array(name, declaration, bytes, alignment, runner->job->sharedMost);
 }
 EXPORT uint32_t soft_shared_offset(const void* pointer) {
     const auto address = reinterpret_cast<uintptr_t>(pointer);
@@ -43,16 +44,16 @@ EXPORT uint32_t soft_shared_offset(const void* pointer) {
     return static_cast<uint32_t>(address - runner->shared.base());
 }
 
-EXPORT void soft_load_matrix(uint32_t* registers, uint32_t offset, uint32_t matrices, int transposed) {
+EXPORT void soft_load_matrix(uint32_t* registers, uint32_t offset, uint32_t matrices, int transposed, uint32_t line) {
     const uint32_t words[3] = {offset, matrices, transposed != 0};
-    const uint32_t* got = meet(Meeting::LoadMatrix, ~0u, words, 3, CALLER);
+    const uint32_t* got = meet(Meeting::LoadMatrix, ~0u, words, 3, line, CALLER);
     for (uint32_t m = 0; m < matrices; m++) registers[m] = got[m];
 }
 
 namespace {
-void multiply(Meeting meeting, const uint32_t* a, const uint32_t* b, float* d, const void* caller) {
+void multiply(Meeting meeting, const uint32_t* a, const uint32_t* b, float* d, uint32_t line, const void* caller) {
     const uint32_t words[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
-    const uint32_t* got = meet(meeting, ~0u, words, 6, caller);
+    const uint32_t* got = meet(meeting, ~0u, words, 6, line, caller);
     for (int i = 0; i < 4; i++) {
         float part;
         memcpy(&part, &got[i], 4);
@@ -61,11 +62,11 @@ void multiply(Meeting meeting, const uint32_t* a, const uint32_t* b, float* d, c
 }
 }  // namespace
 
-EXPORT void soft_multiply_bf16(const uint32_t* a, const uint32_t* b, float* d) {
-    multiply(Meeting::MatrixBf16, a, b, d, CALLER);
+EXPORT void soft_multiply_bf16(const uint32_t* a, const uint32_t* b, float* d, uint32_t line) {
+    multiply(Meeting::MatrixBf16, a, b, d, line, CALLER);
 }
-EXPORT void soft_multiply_tf32(const uint32_t* a, const uint32_t* b, float* d) {
-    multiply(Meeting::MatrixTf32, a, b, d, CALLER);
+EXPORT void soft_multiply_tf32(const uint32_t* a, const uint32_t* b, float* d, uint32_t line) {
+    multiply(Meeting::MatrixTf32, a, b, d, line, CALLER);
 }
 
 // cp.async lands as late as the program allows: when its group is waited for. Until then its target is untouchable.

@@ -128,12 +128,14 @@ void BlockRunner::refuseRaces(uint64_t blockNumber) {
 
 void BlockRunner::shuffleOrder(uint64_t blockNumber) {
     std::iota(order_.begin(), order_.end(), 0u);
+    laneStep_ = 1, laneStart_ = 0;
     if (job->seed == 0) return;
     uint64_t state = job->seed * 0x9E3779B97F4A7C15u + blockNumber;
     for (size_t i = order_.size(); i > 1; i--) {
         state = state * 6364136223846793005u + 1442695040888963407u;
         std::swap(order_[i - 1], order_[(state >> 33) % i]);
     }
+    laneStep_ = 1 | (state >> 40 & 31), laneStart_ = state >> 50 & 31;
 }
 
 void BlockRunner::resume(Fiber& f) {
@@ -149,8 +151,10 @@ bool BlockRunner::runWarp(unsigned warp) {
     const unsigned first = warp * 32;
     const unsigned end = std::min<unsigned>(first + 32, static_cast<unsigned>(fibers.size()));
     for (;;) {
-        for (unsigned i = first; i < end; i++)
-            if (fibers[i].wait == Wait::Ready) resume(fibers[i]);
+        for (unsigned turn = 0; turn < 32; turn++) {
+            const unsigned i = first + (turn * laneStep_ + laneStart_) % 32;
+            if (i < end && fibers[i].wait == Wait::Ready) resume(fibers[i]);
+        }
         if (!releaseMeetings(warp)) break;
     }
     refuseStuckWarp(warp);
@@ -171,6 +175,8 @@ bool BlockRunner::releaseMeetings(unsigned warp) {
                 complete = j < count && lanes[j].wait == Wait::Collective && lanes[j].mask == mask &&
                            lanes[j].meeting == lanes[i].meeting;
         if (!complete) continue;
+        for (unsigned j = i + 1; j < count; j++)
+            if (mask >> j & 1 && lanes[j].line != lanes[i].line) refuseTwoLines(lanes[i], lanes[j], "warp collective");
         fiber = &lanes[i];
         perform(*this, warp, mask, lanes[i].meeting);
         for (unsigned j = 0; j < count; j++)
@@ -202,7 +208,20 @@ void BlockRunner::refuseStuckWarp(unsigned warp) {
                                         atBarrier, exited), fiber->caller);
 }
 
+// On a card, threads that wait in two places may pass together, or never.
+void BlockRunner::refuseTwoLines(const Fiber& one, const Fiber& other, const char* meeting) {
+    fiber = &fibers[other.linear];
+    raiseFault(LaunchFailed, format("divergent %s: it waits here and thread (%u,%u,%u) in line %u", meeting, one.index.x, one.index.y, one.index.z, one.line),
+               other.caller);
+}
+
 void BlockRunner::releaseBarrier() {
+    const Fiber* first = nullptr;
+    for (const Fiber& f : fibers) {
+        if (f.wait != Wait::Barrier) continue;
+        if (first && first->line != f.line) refuseTwoLines(*first, f, "barrier");
+        if (!first) first = &f;
+    }
     order.barrier();
     for (Fiber& f : fibers)
         if (f.wait == Wait::Barrier) f.wait = Wait::Ready;
@@ -280,6 +299,14 @@ BlockRunner& runnerOfThisThread() {
     return *mine;
 }
 
+// The i-th block to start: blocks are handed out in ascending order, or, with a seed, in steps that reach each of them once.
+uint64_t blockInTurn(uint64_t i, uint64_t total, unsigned seed) {
+    if (seed == 0) return i;
+    uint64_t step = (seed * 0x9E3779B97F4A7C15u >> 33) % total + 1;
+    while (std::gcd(step, total) != 1) step++;
+    return (i * step + seed) % total;
+}
+
 }  // namespace
 
 Touched runGrid(BlockJob job) {
@@ -290,7 +317,7 @@ Touched runGrid(BlockJob job) {
     const std::function<void()> work = [&] {
         BlockRunner& mine = runnerOfThisThread();
         mine.prepare(job);
-        for (uint64_t i; !job.faults->raised() && (i = next++) < total;) mine.run(i);
+        for (uint64_t i; !job.faults->raised() && (i = next++) < total;) mine.run(blockInTurn(i, total, job.seed));
     };
     if (total == 1) work();
     else helpers().run(work);

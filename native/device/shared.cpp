@@ -33,13 +33,17 @@ void SharedMemory::reset(size_t dynamicBytes, bool forgetStamps) {
         for (auto& stamps : stamps_) std::fill(stamps.begin(), stamps.end(), 0);
 }
 
-void* SharedMemory::array(const char* name, const void* declaration, size_t bytes, size_t alignment) {
-    for (const Array& a : arrays_)
+void* SharedMemory::array(const char* name, const void* declaration, size_t bytes, size_t alignment, size_t most) {
+    size_t declared = bytes;
+    for (const Array& a : arrays_) {
         if (a.declaration == declaration) return bytes_ + a.offset;
+        declared += a.bytes;
+    }
+    if (declared > StaticMost || declared + dynamicBytes_ > most)
+        raiseFault(LaunchFailed, format("with %s the block has %zu bytes of shared arrays and %zu dynamic ones; a card allows %zu and %zu together",
+                                        name, declared, dynamicBytes_, StaticMost, most), nullptr);
     const size_t unit = alignment < 16 ? 16 : alignment;
     const size_t offset = (top_ + RedZoneBytes + unit - 1) / unit * unit;
-    if (offset + bytes > MostBytes)
-        raiseFault(LaunchFailed, format("shared array %s of %zu bytes does not fit beside %zu bytes already in use", name, bytes, top_), nullptr);
     memset(states_.data() + offset, NeverWritten, bytes);
     top_ = offset + bytes;
     arrays_.push_back({declaration, name, offset, bytes});

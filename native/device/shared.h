@@ -13,6 +13,7 @@ namespace soft {
 class SharedMemory {
 public:
     static constexpr size_t MostBytes = 232448;  // 227 KiB, the most that any card gives one block
+    static constexpr size_t StaticMost = 48 * 1024;
 
     SharedMemory();
 
@@ -20,8 +21,9 @@ public:
     void reset(size_t dynamicBytes, bool forgetStamps);
 
     uint8_t* dynamic() { return bytes_; }
-    // The array behind one `SHARED` declaration; the first thread that asks places it.
-    void* array(const char* name, const void* declaration, size_t bytes, size_t alignment);
+    // The array behind one `SHARED` declaration; the first thread that asks places it. All of a block's may have `most` bytes with the
+    // dynamic ones, and StaticMost without.
+    void* array(const char* name, const void* declaration, size_t bytes, size_t alignment, size_t most);
 
     bool contains(uintptr_t address) const { return address - base() < MostBytes; }
     uintptr_t base() const { return reinterpret_cast<uintptr_t>(bytes_); }

@@ -237,5 +237,5 @@ EXPORT int cuCtxSynchronize() {
     return synchronize(*context);
 }
 
-// Tests choose the order in which warps run: 0 ascending, else shuffled per block by this seed.
+// Tests choose the order in which blocks, warps and lanes run: 0 ascending, else shuffled by this seed.
 EXPORT void softSetScheduleSeed(unsigned seed) { setScheduleSeed(seed); }

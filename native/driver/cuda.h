@@ -133,12 +133,16 @@ struct Module {
     ~Module();
 };
 
+constexpr int StaticBytesMost = static_cast<int>(SharedMemory::StaticMost);
+constexpr int DynamicBytesOptIn = 166912;  // 163 KiB, as on compute capability 8.0
+
 struct Function {
     Context* context = nullptr;
     KernelCode code;
     std::vector<uint32_t> parameterBytes;
-    int dynamicBytesMost = 48 * 1024;
-    unsigned threadsMost = 1024;
+    int dynamicBytesMost = StaticBytesMost;
+    int sharedBytesMost = StaticBytesMost;  // with the arrays; a program that names a number of dynamic bytes opts in to more
+    unsigned threadsMost = 1024;  // the kernel's launch bound
 };
 
 struct Graph {
@@ -165,7 +169,6 @@ Registry<Module>& modules();
 Registry<Function>& functions();
 Registry<Graph>& graphs();
 
-constexpr int DynamicBytesOptIn = 166912;  // 163 KiB, as on compute capability 8.0
 constexpr int Multiprocessors = 2;
 
 // A failure with its text; the text is what softGetLastErrorText gives.

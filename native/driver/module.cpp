@@ -144,6 +144,7 @@ EXPORT int cuFuncSetAttribute(void* handle, int attribute, int value) {
     if (value < 0 || value > DynamicBytesOptIn)
         return fail(InvalidValue, format("%d bytes of dynamic shared memory; a block can have %d", value, DynamicBytesOptIn));
     function->dynamicBytesMost = value;
+    function->sharedBytesMost = DynamicBytesOptIn;
     return Success;
 }
 
@@ -197,7 +198,8 @@ EXPORT int cuLaunchKernel(void* handle, unsigned gridX, unsigned gridY, unsigned
     trace("cuLaunchKernel");
     return enqueue(*stream, [context, function, arguments, grid, block, dynamicBytes] {
         noteTouched(("kernel " + function->code.name).c_str(),
-                    runGrid({&function->code, arguments->pointers.data(), grid, block, dynamicBytes, &context->memory(), &context->faults,
+                    runGrid({&function->code, arguments->pointers.data(), grid, block, dynamicBytes,
+                             static_cast<unsigned>(function->sharedBytesMost), &context->memory(), &context->faults,
                              scheduleSeed(), nullptr}));
     });
 }

@@ -30,16 +30,16 @@ uint3 soft_thread_index() __attribute__((const));
 uint3 soft_block_index() __attribute__((const));
 uint3 soft_block_size() __attribute__((const));
 uint3 soft_grid_size() __attribute__((const));
-void soft_barrier();
-void soft_warp_sync(unsigned mask);
-unsigned long soft_shuffle(unsigned mask, unsigned long value, unsigned sourceLane);
-unsigned soft_vote(unsigned mask, int predicate);
+void soft_barrier(unsigned line);
+void soft_warp_sync(unsigned mask, unsigned line);
+unsigned long soft_shuffle(unsigned mask, unsigned long value, unsigned sourceLane, unsigned line);
+unsigned soft_vote(unsigned mask, int predicate, unsigned line);
 void* soft_shared_dynamic();
 void* soft_shared_array(const char* name, const void* declaration, unsigned long bytes, unsigned long alignment);
 unsigned soft_shared_offset(const void* pointer);
-void soft_load_matrix(unsigned* registers, unsigned offset, unsigned matrices, int transposed);
-void soft_multiply_bf16(const unsigned* a, const unsigned* b, float* d);
-void soft_multiply_tf32(const unsigned* a, const unsigned* b, float* d);
+void soft_load_matrix(unsigned* registers, unsigned offset, unsigned matrices, int transposed, unsigned line);
+void soft_multiply_bf16(const unsigned* a, const unsigned* b, float* d, unsigned line);
+void soft_multiply_tf32(const unsigned* a, const unsigned* b, float* d, unsigned line);
 void soft_copy_async(unsigned offset, const void* source, unsigned bytes, unsigned validBytes);
 void soft_copy_commit();
 void soft_copy_wait(unsigned pendingGroups);
@@ -81,44 +81,45 @@ double sqrt(double);
 #define gridDim (soft_grid_size())
 #define warpSize 32
 
-// g++ may not move memory accesses across these calls: they are opaque, as barriers are to NVRTC.
-inline void __syncthreads() { soft_barrier(); }
-inline void __syncwarp(unsigned mask = ~0u) { soft_warp_sync(mask); }
+// g++ may not move memory accesses across these calls: they are opaque, as barriers are to NVRTC. Threads that meet must meet in one
+// line of the source, which the last argument tells.
+inline void __syncthreads(unsigned line = __builtin_LINE()) { soft_barrier(line); }
+inline void __syncwarp(unsigned mask = ~0u, unsigned line = __builtin_LINE()) { soft_warp_sync(mask, line); }
 inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
 inline int soft_lane() { return static_cast<int>((threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) % 32u); }
 template <class T>
-inline T soft_exchange(unsigned mask, T value, int source) {
+inline T soft_exchange(unsigned mask, T value, int source, unsigned line) {
     static_assert(sizeof(T) <= 8, "shuffles move 4 or 8 bytes");
     unsigned long bits = 0;
     __builtin_memcpy(&bits, &value, sizeof(T));
-    bits = soft_shuffle(mask, bits, static_cast<unsigned>(source));
+    bits = soft_shuffle(mask, bits, static_cast<unsigned>(source), line);
     __builtin_memcpy(&value, &bits, sizeof(T));
     return value;
 }
 // Within a segment of `width` lanes; a source outside it is the lane itself, as on a card.
 template <class T>
-inline T __shfl_sync(unsigned mask, T value, int source, int width = 32) {
-    return soft_exchange(mask, value, (soft_lane() & ~(width - 1)) | (source & (width - 1)));
+inline T __shfl_sync(unsigned mask, T value, int source, int width = 32, unsigned line = __builtin_LINE()) {
+    return soft_exchange(mask, value, (soft_lane() & ~(width - 1)) | (source & (width - 1)), line);
 }
 template <class T>
-inline T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = 32) {
+inline T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = 32, unsigned line = __builtin_LINE()) {
     const int me = soft_lane(), from = me ^ lanes;
-    return soft_exchange(mask, value, (from & ~(width - 1)) == (me & ~(width - 1)) ? from : me);
+    return soft_exchange(mask, value, (from & ~(width - 1)) == (me & ~(width - 1)) ? from : me, line);
 }
 template <class T>
-inline T __shfl_down_sync(unsigned mask, T value, unsigned lanes, int width = 32) {
+inline T __shfl_down_sync(unsigned mask, T value, unsigned lanes, int width = 32, unsigned line = __builtin_LINE()) {
     const int me = soft_lane();
-    return soft_exchange(mask, value, (me & (width - 1)) + static_cast<int>(lanes) < width ? me + static_cast<int>(lanes) : me);
+    return soft_exchange(mask, value, (me & (width - 1)) + static_cast<int>(lanes) < width ? me + static_cast<int>(lanes) : me, line);
 }
 template <class T>
-inline T __shfl_up_sync(unsigned mask, T value, unsigned lanes, int width = 32) {
+inline T __shfl_up_sync(unsigned mask, T value, unsigned lanes, int width = 32, unsigned line = __builtin_LINE()) {
     const int me = soft_lane();
-    return soft_exchange(mask, value, (me & (width - 1)) >= static_cast<int>(lanes) ? me - static_cast<int>(lanes) : me);
+    return soft_exchange(mask, value, (me & (width - 1)) >= static_cast<int>(lanes) ? me - static_cast<int>(lanes) : me, line);
 }
-inline unsigned __ballot_sync(unsigned mask, int predicate) { return soft_vote(mask, predicate); }
-inline int __any_sync(unsigned mask, int predicate) { return soft_vote(mask, predicate) != 0; }
-inline int __all_sync(unsigned mask, int predicate) { return soft_vote(mask, predicate) == mask; }
+inline unsigned __ballot_sync(unsigned mask, int predicate, unsigned line = __builtin_LINE()) { return soft_vote(mask, predicate, line); }
+inline int __any_sync(unsigned mask, int predicate, unsigned line = __builtin_LINE()) { return soft_vote(mask, predicate, line) != 0; }
+inline int __all_sync(unsigned mask, int predicate, unsigned line = __builtin_LINE()) { return soft_vote(mask, predicate, line) == mask; }
 
 inline float atomicAdd(float* p, float v) { return soft_atomic_add_f32(p, v); }
 inline unsigned atomicAdd(unsigned* p, unsigned v) { return soft_atomic_add_u32(p, v); }
@@ -177,11 +178,11 @@ inline void copy_async_16_or_zero(unsigned to, const void* from, bool valid) { s
 inline void copy_async_4_or_zero(unsigned to, const void* from, bool valid) { soft_copy_async(to, from, 4, valid ? 4 : 0); }
 inline void copy_async_commit() { soft_copy_commit(); }
 template <int Pending> inline void copy_async_wait() { soft_copy_wait(Pending); }
-inline void load_matrix_x4(unsigned (&r)[4], unsigned address) { soft_load_matrix(r, address, 4, 0); }
-inline void load_matrix_x4_transposed(unsigned (&r)[4], unsigned address) { soft_load_matrix(r, address, 4, 1); }
-inline void multiply_bf16(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+inline void load_matrix_x4(unsigned (&r)[4], unsigned address, unsigned line = __builtin_LINE()) { soft_load_matrix(r, address, 4, 0, line); }
+inline void load_matrix_x4_transposed(unsigned (&r)[4], unsigned address, unsigned line = __builtin_LINE()) { soft_load_matrix(r, address, 4, 1, line); }
+inline void multiply_bf16(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, unsigned line = __builtin_LINE()) {
     const unsigned b[2] = {b0, b1};
-    soft_multiply_bf16(a, b, d);
+    soft_multiply_bf16(a, b, d, line);
 }
 inline float fast_exp2(float x) { return x < -126.0f ? 0.0f : exp2f(x); }
 inline float fast_reciprocal(float x) { return 1.0f / x; }

@@ -77,5 +77,14 @@ int main() {
     CHECK(cuMemAlloc_v2(&left, 100) == 0);
     CHECK(cuDevicePrimaryCtxRelease_v2(2) != 0);
     CHECK_TEXT(softGetLastErrorText(), "leaked allocation");
+
+    // Everything else that a program can forget.
+    useDevice(2);
+    void *stream, *event, *graph, *executable, *forgotten;
+    compileKernel("extern \"C\" __global__ void forgotten(float* x) { *x = 1.0f; }", "forgotten", &forgotten);
+    CHECK(cuStreamCreate(&stream, 1) == 0 && cuEventCreate(&event, 0) == 0 && cuStreamBeginCapture_v2(stream, 1) == 0);
+    CHECK(cuStreamEndCapture(stream, &graph) == 0 && cuGraphInstantiateWithFlags(&executable, graph, 0) == 0);
+    CHECK(cuDevicePrimaryCtxRelease_v2(2) != 0);
+    CHECK_TEXT(softGetLastErrorText(), "leaked 1 streams, 1 events, 2 graphs, 1 modules");
     return 0;
 }

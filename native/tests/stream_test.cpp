@@ -75,6 +75,11 @@ int main() {
 
     CHECK(cuGraphExecDestroy(executable) == 0 && cuGraphDestroy(graph) == 0 && cuEventDestroy_v2(reached) == 0);
     CHECK(cuStreamDestroy_v2(first) == 0 && cuStreamDestroy_v2(second) == 0 && cuStreamDestroy_v2(first) != 0);
+    // What was destroyed is refused by name.
+    CHECK(launch(add, 1, 32, 0, first, x, 1) == 400 && cuEventRecord(reached, nullptr) == 400 && cuGraphLaunch(executable, nullptr) == 400);
+    CHECK_TEXT(softGetLastErrorText(), "cuGraphLaunch: not an executable graph, or one that was destroyed");
+    CHECK(cuStreamSynchronize(first) == 400);
+    CHECK_TEXT(softGetLastErrorText(), "is not a stream, or one that was destroyed");
     CHECK(cuMemFree_v2(x) == 0 && cuModuleUnload(module) == 0 && cuDevicePrimaryCtxRelease_v2(0) == 0);
     return 0;
 }

@@ -21,7 +21,10 @@ sealed record CompiledKernels(string Name, string Architecture, byte[] Image, st
 /// <summary>A source that does not compile; the message is the compiler's, with file and line.</summary>
 sealed class KernelCompilationException(string message) : Exception(message);
 
-sealed unsafe class CudaRuntimeCompiler(Nvrtc nvrtc, CubinCache? cache)
+/// <param name="nvrtc">The compiler.</param>
+/// <param name="cache">Where cubins are kept.</param>
+/// <param name="sources">Gives the text behind a name; those embedded here when null.</param>
+sealed unsafe class CudaRuntimeCompiler(Nvrtc nvrtc, CubinCache? cache, Func<string, string>? sources = null)
 {
     const string CacheFormat = "orion cubin 1";
     const string SharedHeader = "ptx.cuh";
@@ -32,13 +35,13 @@ sealed unsafe class CudaRuntimeCompiler(Nvrtc nvrtc, CubinCache? cache)
 
     /// <summary>Compiles an embedded source, such as "rmsnorm.cu", for "sm_80".</summary>
     public CompiledKernels Compile(string name, string architecture, params ReadOnlySpan<string> definitions) =>
-        CompileText(name, KernelSources.Read(name), architecture, definitions);
+        CompileText(name, Read(name), architecture, definitions);
 
     /// <summary>Compiles a text under a name that errors will show.</summary>
     /// <exception cref="KernelCompilationException">The text does not compile.</exception>
     public CompiledKernels CompileText(string name, string source, string architecture, params ReadOnlySpan<string> definitions)
     {
-        string header = KernelSources.Read(SharedHeader);
+        string header = Read(SharedHeader);
         string[] lines = nvrtc.Version >= _lineInformationFrom ? ["-lineinfo"] : [];
         string[] options = [$"--gpu-architecture={architecture}", .. _options, .. lines, .. definitions];
         string key = Key([CacheFormat, nvrtc.Fingerprint, .. options, header, name, source]);
@@ -51,6 +54,8 @@ sealed unsafe class CudaRuntimeCompiler(Nvrtc nvrtc, CubinCache? cache)
         cache?.Write(key, compiled.Image, compiled.Log);
         return compiled;
     }
+
+    string Read(string name) => (sources ?? KernelSources.Read)(name);
 
     static string Key(ReadOnlySpan<string> parts)
     {

@@ -95,6 +95,19 @@ public partial class GuideTests(SoftwareCuda cuda)
     }
 
     [Fact]
+    public void Hazards_SaidToBeSeen_HaveTheirTests()
+    {
+        string root = RealNvrtcTests.Root();
+        string tests = string.Concat(Directory.EnumerateFiles(Path.Combine(root, "tests"), "*Tests.cs", SearchOption.AllDirectories).Select(File.ReadAllText));
+        string[][] rows = [.. Table("| hazard | seen | by the test |").Select(row => row.Split('|'))];
+        Assert.InRange(rows.Length, 20, 60);
+        Assert.All(rows.SelectMany(row => Quoted().Matches(row[3])).Select(m => m.Groups[1].Value), name =>
+            Assert.True(name.EndsWith(".cpp", StringComparison.Ordinal) ? File.Exists(Path.Combine(root, "native", "tests", name)) : tests.Contains($" {name}(", StringComparison.Ordinal), name));
+        // a hazard that is seen without a test is a claim
+        Assert.All(rows.Where(row => row[2].Trim() == "yes"), row => Assert.NotEqual("", row[3].Trim()));
+    }
+
+    [Fact]
     public void Files_ThatTheGuideNames_Exist()
     {
         string root = RealNvrtcTests.Root();

@@ -1,4 +1,5 @@
-// The cases of `kernels check` pass on the software device, each shape against the oracle, and no kernel is without a case.
+// The cases of `kernels check` pass on the software device, each shape against the oracle, and no kernel is without a case. In another order
+// of blocks, warps and lanes every kernel gives the same bits.
 using OrionNative.Kernels.Cuda;
 
 namespace OrionNative.Kernels.Tests.Cuda;
@@ -29,6 +30,39 @@ public class KernelCaseTests(SoftwareCuda cuda)
             }
         }
     }
+
+    [Theory, MemberData(nameof(Names))]
+    public unsafe void Case_InAnyOrderOfBlocksWarpsAndLanes_GivesTheSameBits(string name)
+    {
+        for (int variant = 0, variants = 1; variant < variants; variant++)
+        {
+            double[][]? first = null;
+            try
+            {
+                foreach (uint seed in (uint[])[0, 1, 0x5EED])
+                {
+                    cuda.Context.Driver.softSetScheduleSeed(seed);
+                    using KernelCase made = KernelCases.Make(name, variant, size: 0, cuda.Context, SoftwareCuda.Compiler, cuda.Stream);
+                    variants = made.Variants;
+                    made.Launch();
+                    made.Stream.Synchronize();
+                    double[][] bits = [.. made.Results().Select(result => result.Actual())];
+                    Assert.Equal(first ??= bits, bits);
+                }
+            }
+            finally
+            {
+                cuda.Context.Driver.softSetScheduleSeed(0);
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData(double.NaN, 1, 1)]
+    [InlineData(1, double.NaN, 1)]
+    [InlineData(1, 1, double.NaN)]
+    public void WorstRatio_NaNAnywhere_IsNotWithinTheTolerance(double first, double second, double third) =>
+        Assert.False(new KernelResult("x", () => [first, second, third], [1, 1, 1], 0.5, 0).WorstRatio() <= 1);
 
     [Fact]
     public void EveryKernel_InTheRegisterTable_HasACase()

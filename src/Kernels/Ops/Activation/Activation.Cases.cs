@@ -30,7 +30,7 @@ static partial class KernelCases
     static void ActivationGradient(KernelCase c, string name, Func<double, double, double> expected, double relative, double absolute, int flops)
     {
         var v = PickViews(c);
-        Operand x = RandomView(c, "bf16", 1, v.Rows, v.Columns, v.SourceStride, v.SourceOffset);
+        Operand x = RandomView(c, "bf16", 1, v.Rows, v.Columns, v.SourceStride, v.SourceOffset, rectified: name == "relu_backward");
         Operand dy = RandomView(c, "bf16", 2, v.Rows, v.Columns, v.SourceStride, 0);
         Operand dx = RandomView(c, "bf16", 3, v.Rows, v.Columns, v.Stride, v.Offset);
         CudaKernel kernel = c.Kernel("activation.cu", name);

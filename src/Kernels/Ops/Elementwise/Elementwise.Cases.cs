@@ -26,11 +26,12 @@ static partial class KernelCases
     /// <summary>A view of bf16 or fp32 numbers.</summary>
     sealed record Operand(ulong Address, int Stride, double[] Values, Func<double[]> Read, KernelResult Untouched);
 
-    static Operand RandomView(KernelCase c, string type, int seed, int rows, int columns, int stride, int offset)
+    // `rectified`: half of the values are exactly zero, as ReLU leaves them.
+    static Operand RandomView(KernelCase c, string type, int seed, int rows, int columns, int stride, int offset, bool rectified = false)
     {
         if (type == "bf16")
         {
-            ushort[] bits = Random(seed, rows * columns);
+            ushort[] bits = Array.ConvertAll(Random(seed, rows * columns), b => rectified && b > 0x7fff ? (ushort)0 : b);
             CaseView<ushort> narrow = c.View(bits, columns, stride, offset);
             return new(narrow.Address, stride, Widen(bits), () => Widen(narrow.Read()), narrow.Untouched($"operand {seed}"));
         }
