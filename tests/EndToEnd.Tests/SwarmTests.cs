@@ -62,9 +62,9 @@ public sealed class SwarmTests : IDisposable
             EngineProcess.Interrupt(id);
         }
 
-        string rest = process.StandardOutput.ReadToEnd() + process.StandardError.ReadToEnd();
-        Assert.True(process.WaitForExit(TimeSpan.FromSeconds(30)));
-        Assert.Equal(130, process.ExitCode);
+        EngineResult ended = EngineProcess.End(process, TimeSpan.FromSeconds(30));
+        string rest = ended.Output + ended.Error;
+        Assert.Equal(130, ended.Status);
         Assert.Contains("--resume", rest);
         Assert.DoesNotContain("lease expired", rest);
         Assert.True(File.Exists(Path.Combine(_folder.Path, "run", "latest")), rest);
@@ -91,8 +91,8 @@ public sealed class SwarmTests : IDisposable
 
         int victim = ChildrenOf(process.Id)[1];
         Process.GetProcessById(victim).Kill();
-        string rest = process.StandardOutput.ReadToEnd() + process.StandardError.ReadToEnd();
-        Assert.True(process.WaitForExit(TimeSpan.FromMinutes(2)));
+        EngineResult ended = EngineProcess.End(process, TimeSpan.FromMinutes(2));
+        string rest = ended.Output + ended.Error;
         Assert.True(process.ExitCode == 0, rest);
         int[] steps = [.. Metrics("run").Select(metrics => (int)metrics["step"]!)];
         Assert.Equal(Enumerable.Range(1, 60), steps);

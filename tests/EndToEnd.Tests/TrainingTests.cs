@@ -64,9 +64,9 @@ public sealed class TrainingTests : IDisposable
 
         Assert.Contains("the run in run trains in one process", Run("status --run run").Error);
         EngineProcess.Interrupt(process.Id);
-        string rest = process.StandardOutput.ReadToEnd() + process.StandardError.ReadToEnd();
-        Assert.True(process.WaitForExit(TimeSpan.FromSeconds(30)));
-        Assert.Equal(130, process.ExitCode);
+        EngineResult ended = EngineProcess.End(process, TimeSpan.FromSeconds(30));
+        string rest = ended.Output + ended.Error;
+        Assert.Equal(130, ended.Status);
         Assert.Contains("--resume", rest);
         Assert.True(File.Exists(Path.Combine(_folder.Path, "run", "latest")));
     }

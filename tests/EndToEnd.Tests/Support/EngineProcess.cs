@@ -23,12 +23,18 @@ static partial class EngineProcess
     public static EngineResult Run(string workingDirectory, params string[] arguments)
     {
         using Process process = Start(workingDirectory, arguments);
+        return End(process, TimeSpan.FromMinutes(3));
+    }
+
+    /// <summary>What a process still says until it ends; one that does not end in time is killed with its children.</summary>
+    public static EngineResult End(Process process, TimeSpan within)
+    {
         Task<string> output = process.StandardOutput.ReadToEndAsync();
         Task<string> error = process.StandardError.ReadToEndAsync();
-        if (!process.WaitForExit(TimeSpan.FromMinutes(3)))
+        if (!process.WaitForExit(within))
         {
             process.Kill(entireProcessTree: true);
-            throw new TimeoutException($"orion-engine {string.Join(' ', arguments)} did not end within 3 minutes\n{error.Result}");
+            throw new TimeoutException($"orion-engine {string.Join(' ', process.StartInfo.ArgumentList.Skip(1))} did not end within {within}\n{error.Result}");
         }
 
         return new EngineResult(process.ExitCode, output.Result, error.Result);
