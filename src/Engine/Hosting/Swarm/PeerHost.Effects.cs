@@ -95,7 +95,7 @@ sealed partial class PeerHost
         Span<byte> wire = stackalloc byte[ControlCodec.ContributedBytes];
         ControlCodec.EncodeContributed(effect.Step, effect.Generation, effect.Microbatch, effect.Loss, wire);
         Tell(wire);
-        long allocated = GC.GetTotalAllocatedBytes();
+        long allocated = GC.GetTotalAllocatedBytes() - _work!.TakenAllocatedBytes;
         _dataPathAllocated += allocated - _dataPathSince;
         _dataPathSince = allocated;
     }
@@ -112,7 +112,7 @@ sealed partial class PeerHost
     {
         if (!_isOnDataPath)
         {
-            (_isOnDataPath, _dataPathSince) = (true, GC.GetTotalAllocatedBytes());
+            (_isOnDataPath, _dataPathSince) = (true, GC.GetTotalAllocatedBytes() - _work!.TakenAllocatedBytes);
         }
 
         _work!.Compute(effect);

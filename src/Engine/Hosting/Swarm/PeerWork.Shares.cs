@@ -19,6 +19,10 @@ sealed partial class PeerWork
     bool _isReduceSummed;
     PeerId[] _replicas = [];
     uint _shareSerial;
+    long _takenAllocated;
+
+    /// <summary>Managed bytes that taking shares has cost: once a step and replica, not for each microbatch.</summary>
+    public long TakenAllocatedBytes => Interlocked.Read(ref _takenAllocated);
 
     // counts what is asked of the compute thread that changes the gradient sum; written on the loop
     volatile int _sumVersion;
@@ -112,6 +116,13 @@ sealed partial class PeerWork
 
     // On a transport's thread. A share may come before this peer hears of the reduction, but not before it holds the stage.
     void TakeShare(PeerId from, in MessageHeader header, Slot slot)
+    {
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        AddPiece(from, header, slot);
+        Interlocked.Add(ref _takenAllocated, GC.GetAllocatedBytesForCurrentThread() - before);
+    }
+
+    void AddPiece(PeerId from, in MessageHeader header, Slot slot)
     {
         (PeerId, int, ulong) key = (from, (int)header.Step, header.Tag);
         if (!_shares.TryGetValue(key, out BulkAssembly? share))
