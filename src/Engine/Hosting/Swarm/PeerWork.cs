@@ -127,13 +127,19 @@ sealed partial class PeerWork : IDisposable
             _clock.Began(task, _now());
         }
 
-        if (_drill?.Strikes(task) == true)
+        if (_drill is { } drill && drill.Strikes(task))
         {
-            string text = string.Create(CultureInfo.InvariantCulture, $"rehearses a failure: its compute thread hangs for {_drill.Lasts.TotalSeconds:F1} s ({new OpenTask(task, default, default).Words})");
-            _log(text);
-            _loop.Add(LoopEvent.Of(() => Orchestrator?.Tell(ControlCodec.Encode<PeerMessage>(ControlTag.FromPeer, new PeerMessage.Says(text)))));
-            Thread.Sleep(_drill.Lasts);
+            Hang(drill, task);
         }
+    }
+
+    // apart from Began, which every microbatch calls: a closure is made where its variables begin
+    void Hang(HangDrill drill, ComputeTask task)
+    {
+        string text = string.Create(CultureInfo.InvariantCulture, $"rehearses a failure: its compute thread hangs for {drill.Lasts.TotalSeconds:F1} s ({new OpenTask(task, default, default).Words})");
+        _log(text);
+        _loop.Add(LoopEvent.Of(() => Orchestrator?.Tell(ControlCodec.Encode<PeerMessage>(ControlTag.FromPeer, new PeerMessage.Says(text)))));
+        Thread.Sleep(drill.Lasts);
     }
 
     void Ended()
