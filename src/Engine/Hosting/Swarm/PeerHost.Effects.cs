@@ -95,8 +95,12 @@ sealed partial class PeerHost
         Span<byte> wire = stackalloc byte[ControlCodec.ContributedBytes];
         ControlCodec.EncodeContributed(effect.Step, effect.Generation, effect.Microbatch, effect.Loss, wire);
         Tell(wire);
-        long allocated = GC.GetTotalAllocatedBytes() - _work!.TakenAllocatedBytes;
-        _dataPathAllocated += allocated - _dataPathSince;
+        long allocated = GC.GetTotalAllocatedBytes();
+        if (!_work!.HasShareCome)
+        {
+            _dataPathAllocated += allocated - _dataPathSince;
+        }
+
         _dataPathSince = allocated;
     }
 
@@ -112,7 +116,7 @@ sealed partial class PeerHost
     {
         if (!_isOnDataPath)
         {
-            (_isOnDataPath, _dataPathSince) = (true, GC.GetTotalAllocatedBytes() - _work!.TakenAllocatedBytes);
+            (_isOnDataPath, _dataPathSince, _work!.HasShareCome) = (true, GC.GetTotalAllocatedBytes(), false);
         }
 
         _work!.Compute(effect);

@@ -19,10 +19,14 @@ sealed partial class PeerWork
     bool _isReduceSummed;
     PeerId[] _replicas = [];
     uint _shareSerial;
-    long _takenAllocated;
+    volatile bool _hasShareCome;
 
-    /// <summary>Managed bytes that taking shares has cost: once a step and replica, not for each microbatch.</summary>
-    public long TakenAllocatedBytes => Interlocked.Read(ref _takenAllocated);
+    /// <summary>True once a replica's share came: what it allocates, once a step, is not a microbatch's. Set before that.</summary>
+    public bool HasShareCome
+    {
+        get => _hasShareCome;
+        set => _hasShareCome = value;
+    }
 
     // counts what is asked of the compute thread that changes the gradient sum; written on the loop
     volatile int _sumVersion;
@@ -117,13 +121,7 @@ sealed partial class PeerWork
     // On a transport's thread. A share may come before this peer hears of the reduction, but not before it holds the stage.
     void TakeShare(PeerId from, in MessageHeader header, Slot slot)
     {
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        AddPiece(from, header, slot);
-        Interlocked.Add(ref _takenAllocated, GC.GetAllocatedBytesForCurrentThread() - before);
-    }
-
-    void AddPiece(PeerId from, in MessageHeader header, Slot slot)
-    {
+        _hasShareCome = true;
         (PeerId, int, ulong) key = (from, (int)header.Step, header.Tag);
         if (!_shares.TryGetValue(key, out BulkAssembly? share))
         {
