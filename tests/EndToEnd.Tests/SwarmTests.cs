@@ -36,14 +36,26 @@ public sealed class SwarmTests : IDisposable
         }
     }
 
+    // the boundaries belong to the model: fewer stages hold several of its pieces each, and compute the same
     [Fact]
-    public void Resume_WithAnotherNumberOfStages_ContinuesAsIfNeverStopped()
+    public void Resume_WithAnotherNumberOfStages_KeepsTheModelAndContinuesAsIfNeverStopped()
     {
-        string line = "train --data text.txt --sequence 32 --microbatch-size 2 --microbatches 4 --seed 7 --schedule constant --warmup 0 --boundary none --wire fp32";
+        string line = "train --data text.txt --sequence 32 --microbatch-size 2 --microbatches 4 --seed 7 --schedule constant --warmup 0 --boundary anchored --wire fp32 --stages 3";
         EngineProcess.Run(_folder.Path, $"{line} --steps 6 --out straight".Split(' ')).Succeeded();
-        EngineProcess.Run(_folder.Path, $"{line} --steps 4 --stages 2 --out cut".Split(' ')).Succeeded();
-        EngineProcess.Run(_folder.Path, "train --resume cut --steps 6 --stages 3".Split(' ')).Succeeded();
+        EngineProcess.Run(_folder.Path, $"{line} --steps 2 --out cut".Split(' ')).Succeeded();
+        EngineProcess.Run(_folder.Path, "train --resume cut --steps 4 --stages 2".Split(' ')).Succeeded();
+        EngineProcess.Run(_folder.Path, "train --resume cut --steps 6 --stages 1".Split(' ')).Succeeded();
         Assert.Equal(Losses("straight"), Losses("cut"));
+        Refused("--stages 4", "has its codes before block 1, 3 and can be cut there only; choose at most 3 stages");
+        Refused("--boundary resbm", "trains a model with boundary \"anchored\", and is asked for \"resbm\"");
+        Refused("--code-width 4", "trains a model with codeWidth 2, and is asked for 4");
+    }
+
+    void Refused(string change, string words)
+    {
+        EngineResult result = EngineProcess.Run(_folder.Path, $"train --resume cut --steps 8 {change}".Split(' '));
+        Assert.Equal(2, result.Status);
+        Assert.Contains(words, result.Error);
     }
 
     // a terminal sends Ctrl-C to the run and to every peer that it started

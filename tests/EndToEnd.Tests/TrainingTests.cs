@@ -23,7 +23,7 @@ public sealed class TrainingTests : IDisposable
         Assert.True((double)trained.Json["loss"]! < 3.5, trained.Output);
         Assert.True(File.Exists(Path.Combine(_folder.Path, "run", "run.yaml")));
         Assert.Equal(40, File.ReadLines(Path.Combine(_folder.Path, "run", "metrics.jsonl")).Count());
-        string[] keys = ["step", "loss", "lr", "gradNorm", "tokens", "seconds", "tokensPerSecond", "mfu"];
+        string[] keys = ["step", "loss", "lr", "gradNorm", "tokens", "seconds", "tokensPerSecond", "mfu", "bytesSent", "bytesReceived"];
         JsonObject line = JsonNode.Parse(File.ReadLines(Path.Combine(_folder.Path, "run", "metrics.jsonl")).Last())!.AsObject();
         Assert.All(keys, key => Assert.True(line.ContainsKey(key), key));
 
@@ -50,7 +50,15 @@ public sealed class TrainingTests : IDisposable
         string newest = Path.Combine(_folder.Path, "cut", "checkpoints", "step-00000012");
         Directory.Delete(newest, recursive: true);
         File.WriteAllText(Path.Combine(_folder.Path, "cut", "latest"), "step-00000006\n");
-        Run("train --resume cut").Succeeded();
+        // from another folder: the names in run.yaml mean the same everywhere
+        string elsewhere = Directory.CreateDirectory(Path.Combine(_folder.Path, "elsewhere")).FullName;
+        EngineProcess.Run(elsewhere, "train", "--resume", Path.Combine(_folder.Path, "cut")).Succeeded();
+        Assert.Equal(Losses("straight"), Losses("cut"));
+
+        // as if it had died before its first checkpoint
+        Directory.Delete(Path.Combine(_folder.Path, "cut", "checkpoints"), recursive: true);
+        File.Delete(Path.Combine(_folder.Path, "cut", "latest"));
+        Assert.Contains("no checkpoint yet", Run("train --resume cut").Succeeded().Output);
         Assert.Equal(Losses("straight"), Losses("cut"));
     }
 

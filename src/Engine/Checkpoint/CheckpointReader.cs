@@ -60,6 +60,15 @@ sealed class CheckpointReader : IDisposable
         }
     }
 
+    /// <summary>What the newest checkpoint of a run directory says of its run; null before the first.</summary>
+    /// <exception cref="InvalidDataException">The manifest is missing or altered; the message names it.</exception>
+    public static CheckpointState? NewestState(string runDirectory)
+    {
+        if (!CheckpointStore.HasAny(runDirectory))
+            return null;
+        return TryReadManifest(CheckpointStore.Resolve(runDirectory), out CheckpointManifest? manifest, out string? why) ? manifest.State : throw new InvalidDataException(why);
+    }
+
     /// <summary>Reads manifest.json if it is whole.</summary>
     public static bool TryReadManifest(string folder, [NotNullWhen(true)] out CheckpointManifest? manifest, [NotNullWhen(false)] out string? why)
     {

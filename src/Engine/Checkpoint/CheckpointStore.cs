@@ -104,6 +104,10 @@ sealed class CheckpointStore
         return folder;
     }
 
+    /// <summary>False while a run has no checkpoint yet: neither `latest` nor a folder of one.</summary>
+    public static bool HasAny(string runDirectory) =>
+        File.Exists(Path.Combine(runDirectory, "latest")) || Names(Path.Combine(runDirectory, "checkpoints")).Length > 0;
+
     /// <summary>The folder's path, given a run directory or a checkpoint.</summary>
     /// <exception cref="ConfigurationException">It is neither.</exception>
     public static string Resolve(string path)

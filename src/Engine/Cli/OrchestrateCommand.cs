@@ -35,7 +35,8 @@ static class OrchestrateCommand
         {
             string? from = parsed.GetValue(resume);
             IPEndPoint? wanted = parsed.GetValue(listen) is { } text ? HttpOption.Address("listen", text) : from is null ? new IPEndPoint(IPAddress.Any, 4433) : null;
-            ResolvedRun run = ResolvedRun.From(options.Read(parsed, from is null ? new RunConfig() : RunDirectory.ReadConfig(from)));
+            RunConfig config = options.Read(parsed, from is null ? new RunConfig() : RunDirectory.ReadConfig(from));
+            ResolvedRun run = from is null ? ResolvedRun.From(config) : ResolvedRun.Resumed(from, config);
             CommandOutput output = new(parsed.GetValue(json));
             using Interrupt interrupt = new(output.Text, "ending after this step, with a checkpoint; once more ends at once");
             using OrchestratedRun orchestrated = new(run, from, wanted, HttpOption.Read(parsed, http), output.Text);

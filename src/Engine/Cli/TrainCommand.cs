@@ -33,7 +33,8 @@ static class TrainCommand
     static int Train(ParseResult parsed, RunOptions options, string? resume, IPEndPoint http, CommandOutput output)
     {
         RunConfig start = resume is null ? new RunConfig() : RunDirectory.ReadConfig(resume);
-        ResolvedRun run = ResolvedRun.From(options.Read(parsed, start));
+        RunConfig config = options.Read(parsed, start);
+        ResolvedRun run = resume is null ? ResolvedRun.From(config) : ResolvedRun.Resumed(resume, config);
         using Interrupt interrupt = new(output.Text, "stopping after this step; once more ends at once");
         TrainingOutcome outcome = run.Config.Stages * run.Config.Replicas > 1
             ? TrainSwarm(run, resume, http, output, interrupt)

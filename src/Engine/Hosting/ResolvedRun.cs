@@ -1,5 +1,9 @@
 // From what the user wrote to what will run: the tokenizer is loaded, its vocabulary fixes the model's, defaults that
-// depend on the model are filled in, and every impossible value is refused before anything is built or written.
+// depend on the model are filled in, names of files become absolute, and every impossible value is refused before anything
+// is built or written. A run that goes on keeps the model that it has: its boundaries stay where they are, whatever
+// number of stages holds them now.
+using System.Text.Json.Nodes;
+using OrionNative.Engine.Checkpoint;
 using OrionNative.Engine.Data;
 using OrionNative.Engine.Run;
 
@@ -16,12 +20,32 @@ sealed record ResolvedRun(RunConfig Config, ModelConfig Model, ITokenizer Tokeni
 
     const int CompressionDefault = 64;
 
+    /// <summary>A new run.</summary>
     /// <exception cref="ConfigurationException">Names the first value that cannot be.</exception>
-    public static ResolvedRun From(RunConfig config)
+    public static ResolvedRun From(RunConfig config) => From(config, trained: null, "");
+
+    /// <summary>The run of a directory, to go on: its model is that of the newest checkpoint, if there is one yet.</summary>
+    /// <exception cref="ConfigurationException">A value cannot be, or would make another model of it.</exception>
+    /// <exception cref="InvalidDataException">The newest checkpoint is not whole.</exception>
+    public static ResolvedRun Resumed(string directory, RunConfig config) =>
+        From(config, CheckpointReader.NewestState(directory) is { } state ? ModelConfigJson.Read(state.Model) : null, directory);
+
+    static ResolvedRun From(RunConfig config, ModelConfig? trained, string directory)
     {
+        config = WithAbsoluteNames(config);
         ITokenizer tokenizer = LoadTokenizer(config.Tokenizer);
         ModelConfig model = LoadModel(config.Model) with { Vocabulary = tokenizer.VocabularySize };
-        model = model with { Boundary = config.Boundary, Boundaries = ModelConfig.EvenBoundaries(model.Layers, config.Stages) };
+        if (trained is { HasCodes: false })
+        {
+            // trained in one piece: whatever cuts it now sends full activations
+            config = config with { Boundary = BoundaryKind.None };
+        }
+
+        model = model with
+        {
+            Boundary = config.Boundary,
+            Boundaries = trained is { HasCodes: true } ? BoundariesOf(trained, config.Stages, directory) : ModelConfig.EvenBoundaries(model.Layers, config.Stages),
+        };
         if (model.HasCodes)
         {
             model = model with
@@ -32,6 +56,7 @@ sealed record ResolvedRun(RunConfig Config, ModelConfig Model, ITokenizer Tokeni
         }
 
         model.Validated();
+        RequireSame(trained, model, directory);
         int sequence = config.Sequence > 0 ? config.Sequence : Math.Min(SequenceDefault, model.Context);
         if (sequence > model.Context)
         {
@@ -51,6 +76,38 @@ sealed record ResolvedRun(RunConfig Config, ModelConfig Model, ITokenizer Tokeni
         return new ResolvedRun(
             config with { Sequence = sequence, CodeWidth = model.HasCodes ? model.CodeWidth : 0, Warmup = config.WarmupSteps }, model, tokenizer);
     }
+
+    static IReadOnlyList<int> BoundariesOf(ModelConfig trained, int stages, string directory) => stages <= trained.Boundaries.Count + 1 ? trained.Boundaries
+        : throw new ConfigurationException($"stages {stages}: the model of the run in {directory} has its codes before block {string.Join(", ", trained.Boundaries)} and can be cut there only; choose at most {trained.Boundaries.Count + 1} stages");
+
+    // What a checkpoint's tensors do not show (a code dropped, another epsilon) would go on as another model, and nobody would know.
+    static void RequireSame(ModelConfig? trained, ModelConfig model, string directory)
+    {
+        if (trained is null)
+        {
+            return;
+        }
+
+        JsonObject asked = ModelConfigJson.Write(model);
+        JsonObject found = ModelConfigJson.Write(trained.HasCodes ? trained : trained with { Boundary = model.Boundary, Boundaries = model.Boundaries, CodeWidth = model.CodeWidth, AnchorRank = model.AnchorRank });
+        foreach ((string key, JsonNode? value) in asked)
+        {
+            // the tokenizer's hash tells vocabularies apart, with a sentence of its own
+            if (key != "vocabulary" && value?.ToJsonString() != found[key]?.ToJsonString())
+            {
+                throw new ConfigurationException($"the run in {directory} trains a model with {key} {found[key]?.ToJsonString()}, and is asked for {value?.ToJsonString()}; a run goes on with the model it has: leave out what changes it");
+            }
+        }
+    }
+
+    /// <summary>Names of files that mean the same from any folder.</summary>
+    static RunConfig WithAbsoluteNames(RunConfig config) => config with
+    {
+        Data = [.. config.Data.Select(Path.GetFullPath)],
+        EvalData = [.. config.EvalData.Select(Path.GetFullPath)],
+        Tokenizer = config.Tokenizer == "byte" ? "byte" : Path.GetFullPath(config.Tokenizer),
+        Model = File.Exists(config.Model) ? Path.GetFullPath(config.Model) : config.Model,
+    };
 
     /// <summary>"byte", or the path of a tokenizer.json.</summary>
     public static ITokenizer LoadTokenizer(string name)

@@ -55,8 +55,16 @@ sealed class TrainingRun : IDisposable
         }
         else
         {
-            using CheckpointReader checkpoint = CheckpointReader.Open(resumeFrom);
-            RunCheckpoint.Load(checkpoint, run, _trainer);
+            if (CheckpointStore.HasAny(resumeFrom))
+            {
+                using CheckpointReader checkpoint = CheckpointReader.Open(resumeFrom);
+                RunCheckpoint.Load(checkpoint, run, _trainer);
+            }
+            else
+            {
+                output.WriteLine($"resume  {resumeFrom} has no checkpoint yet: it begins again with its first step");
+            }
+
             if (_trainer.StepsDone >= _config.Steps)
             {
                 throw RunDirectory.NoStepsLeft(resumeFrom, _trainer.StepsDone, _config.Steps);

@@ -39,8 +39,6 @@ sealed class OrchestratedRun : IDisposable
     public OrchestratedRun(ResolvedRun run, string? resumeFrom, IPEndPoint? listen, IPEndPoint http, TextWriter output)
     {
         RunConfig config = run.Config;
-        // relative names mean this process's folder; the run's log must not depend on it
-        config = config with { Data = [.. config.Data.Select(Path.GetFullPath)], Tokenizer = config.Tokenizer == "byte" ? "byte" : Path.GetFullPath(config.Tokenizer) };
         SqliteRunStore store;
         if (resumeFrom is not null)
         {
@@ -137,8 +135,14 @@ sealed class OrchestratedRun : IDisposable
         _ => step,
     };
 
+    // before its first checkpoint a run begins again with its first step
     static int CheckpointedStep(string directory, ResolvedRun run)
     {
+        if (!CheckpointStore.HasAny(directory))
+        {
+            return 0;
+        }
+
         using CheckpointReader checkpoint = CheckpointReader.Open(directory);
         checkpoint.RequireTokenizer(run.Tokenizer.Hash);
         return (int)checkpoint.State.Step;
