@@ -88,6 +88,23 @@ public sealed class IdentityTests : IDisposable
     }
 
     [Fact]
+    public void KeyFile_CannotBeWritten_IsSaidWithTheFixAndLeavesNoHalfKey()
+    {
+        // a folder below a file cannot be made, also not by root
+        Directory.CreateDirectory(_directory);
+        string file = Path.Combine(_directory, "file");
+        File.WriteAllText(file, "");
+        var error = Assert.Throws<IdentityException>(() => NodeIdentity.LoadOrCreate(Path.Combine(file, "below")));
+        Assert.Contains("cannot be read or made", error.Message, StringComparison.Ordinal);
+        // the last step fails: the key's name is taken by a link that leads nowhere
+        string full = Path.Combine(_directory, "full");
+        Directory.CreateDirectory(full);
+        File.CreateSymbolicLink(Path.Combine(full, "identity.pem"), Path.Combine(full, "nowhere", "else"));
+        Assert.Throws<IdentityException>(() => NodeIdentity.LoadOrCreate(full));
+        Assert.Single(Directory.GetFileSystemEntries(full));
+    }
+
+    [Fact]
     public void KeyFile_TwoStartsAtOnce_AgreeOnOneKey()
     {
         var ids = new NodeId[32];

@@ -181,7 +181,7 @@ public sealed class PeerLink : ITransportUser, ISessionHost
         Post(new Command { Kind = CommandKind.Respond, Id = id, Status = status }, body);
     }
 
-    /// <summary>Ends the connection; the reason goes to the log of this side.</summary>
+    /// <summary>Ends the connection, if it is there; the reason goes to the log of this side.</summary>
     public void Close(string reason) => Connection?.Close(reason);
 
     void ITransportUser.Opened(ITransportConnection connection)
@@ -280,13 +280,17 @@ public sealed class PeerLink : ITransportUser, ISessionHost
             (_inbox, _draining, count, _inboxCount) = (_draining, _inbox, _inboxCount, 0);
             (_inboxBodies, _drainingBodies, _inboxBodyBytes) = (_drainingBodies, _inboxBodies, 0);
         }
-        try
+        for (int i = 0; i < count; i++)
         {
-            for (int i = 0; i < count; i++) Do(_draining[i]);
-        }
-        catch (InvalidDataException violation)
-        {
-            Connection?.Close(violation.Message);
+            try
+            {
+                Do(_draining[i]);
+            }
+            catch (InvalidDataException violation)
+            {
+                // the rest is done all the same: the session must know of every send and slot, to let go of them when it closes
+                Connection?.Close(violation.Message);
+            }
         }
         Array.Clear(_draining, 0, count);
     }

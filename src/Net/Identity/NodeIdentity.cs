@@ -46,17 +46,24 @@ public sealed class NodeIdentity : IDisposable
     internal static NodeIdentity Of(AsymmetricAlgorithm key, X509Certificate2 certificate) => new(key, certificate);
 
     /// <summary>Loads <c>identity.pem</c> from a directory; makes both if they are missing. Throws
-    /// <see cref="IdentityException"/> when the file is readable by others, damaged, or not ours.</summary>
+    /// <see cref="IdentityException"/> when the file cannot be read or written, is readable by others, or is damaged.</summary>
     public static NodeIdentity LoadOrCreate(string directory)
     {
         string path = Path.Combine(directory, FileName);
-        if (!File.Exists(path))
+        try
         {
-            Directory.CreateDirectory(directory, OwnerOnly | UnixFileMode.UserExecute);
-            using var made = Create();
-            made.Save(path);
+            if (!File.Exists(path))
+            {
+                Directory.CreateDirectory(directory, OwnerOnly | UnixFileMode.UserExecute);
+                using var made = Create();
+                made.Save(path);
+            }
+            return Load(path);
         }
-        return Load(path);
+        catch (Exception e) when (e is UnauthorizedAccessException or IOException and not IdentityException)
+        {
+            throw new IdentityException($"The node's key {path} cannot be read or made: {e.Message} Fix: give this user a folder that it may write to, with room for a file of 1 kB.");
+        }
     }
 
     static NodeIdentity Load(string path)
@@ -98,18 +105,22 @@ public sealed class NodeIdentity : IDisposable
         string beside = $"{path}.{RandomNumberGenerator.GetHexString(16, lowercase: true)}";
         byte[] pem = Encoding.ASCII.GetBytes(Certificate.ExportCertificatePem() + "\n" + _key.ExportPkcs8PrivateKeyPem() + "\n");
         var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = OwnerOnly };
-        using (var file = new FileStream(beside, options))
-        {
-            file.Write(pem);
-            file.Flush(flushToDisk: true);
-        }
-        CryptographicOperations.ZeroMemory(pem);
         try
         {
+            using (var file = new FileStream(beside, options))
+            {
+                file.Write(pem);
+                file.Flush(flushToDisk: true);
+            }
             File.Move(beside, path, overwrite: false);
         }
         catch (IOException) when (File.Exists(path))
         {
+            // another start was first: its key is this node's
+        }
+        finally
+        {
+            CryptographicOperations.ZeroMemory(pem);
             File.Delete(beside);
         }
     }
@@ -135,4 +146,4 @@ public sealed class NodeIdentity : IDisposable
 }
 
 /// <summary>A node's key cannot be used; the message has the fix.</summary>
-public sealed class IdentityException(string message) : Exception(message);
+public sealed class IdentityException(string message) : IOException(message);

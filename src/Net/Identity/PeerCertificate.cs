@@ -41,7 +41,7 @@ static class PeerCertificate
         if (key is null || key.ExportParameters(false).Curve.Oid.Value != P256) return "the peer's certificate carries no ECDSA P-256 key";
         if (now < certificate.NotBefore || now > certificate.NotAfter)
         {
-            return $"the peer's certificate is valid from {certificate.NotBefore:yyyy-MM-dd} to {certificate.NotAfter:yyyy-MM-dd}; today is {now:yyyy-MM-dd}";
+            return $"the peer's certificate is valid from {certificate.NotBefore:yyyy-MM-dd} to {certificate.NotAfter:yyyy-MM-dd}; this machine's clock says {now:yyyy-MM-dd}";
         }
         if (!certificate.SubjectName.RawData.AsSpan().SequenceEqual(certificate.IssuerName.RawData)) return "the peer's certificate is not issued to itself";
         return null;

@@ -66,11 +66,16 @@ public abstract class EmulatedLink
     /// <summary>Where it leads.</summary>
     public IPEndPoint Target { get; }
 
-    /// <summary>The conditions; a new value holds for every datagram from now on.</summary>
+    /// <summary>The conditions; a new value holds for every datagram from now on. Throws <see cref="NotSupportedException"/>
+    /// for conditions that the link cannot show.</summary>
     public LinkProfile Profile
     {
         get => _profile;
-        set => _profile = value;
+        set
+        {
+            Check(value);
+            _profile = value;
+        }
     }
 
     /// <summary>From the dialler to the target.</summary>
@@ -78,6 +83,10 @@ public abstract class EmulatedLink
 
     /// <summary>From the target to the dialler.</summary>
     public LinkTally Down { get; } = new();
+
+    private protected virtual void Check(LinkProfile profile)
+    {
+    }
 
     /// <summary>From now on the target sees another source port, as behind a NAT that forgot.</summary>
     public abstract void ChangeSourcePort();

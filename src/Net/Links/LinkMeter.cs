@@ -82,22 +82,30 @@ public static class LinkMeter
         using var done = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         Task<List<double>> echoes = EchoWhileAsync(probe, phase, options, connection, began, done.Token);
         double seconds;
-        if (phase == "up")
+        List<double> loaded;
+        try
         {
-            bytes = await probe.SendAsync(options.Duration, cancellation).ConfigureAwait(false);
-            seconds = Stopwatch.GetElapsedTime(began).TotalSeconds;
+            if (phase == "up")
+            {
+                bytes = await probe.SendAsync(options.Duration, cancellation).ConfigureAwait(false);
+                seconds = Stopwatch.GetElapsedTime(began).TotalSeconds;
+            }
+            else
+            {
+                byte[] body = new byte[5];
+                body[0] = (byte)'S';
+                BinaryPrimitives.WriteUInt32LittleEndian(body.AsSpan(1), (uint)options.Duration.TotalMilliseconds);
+                Response response = await probe.Link.RequestAsync(body, options.Duration + _patience, cancellation).ConfigureAwait(false);
+                if (response.Status != 0) throw new IOException($"the server could not send: {System.Text.Encoding.UTF8.GetString(response.Body)}");
+                (bytes, seconds) = (probe.ReceivedBytes, probe.ReceivedFor.TotalSeconds);
+            }
+            if (bytes == 0) throw new IOException($"no more than one message of {options.MessageBytes} bytes came {phase} in {options.Duration.TotalSeconds} s, which is no measurement; fix: smaller messages, or more seconds");
         }
-        else
+        finally
         {
-            byte[] body = new byte[5];
-            body[0] = (byte)'S';
-            BinaryPrimitives.WriteUInt32LittleEndian(body.AsSpan(1), (uint)options.Duration.TotalMilliseconds);
-            Response response = await probe.Link.RequestAsync(body, options.Duration + _patience, cancellation).ConfigureAwait(false);
-            if (response.Status != 0) throw new IOException($"the server could not send: {System.Text.Encoding.UTF8.GetString(response.Body)}");
-            (bytes, seconds) = (probe.ReceivedBytes, probe.ReceivedFor.TotalSeconds);
+            await done.CancelAsync().ConfigureAwait(false);
+            loaded = await echoes.ConfigureAwait(false);
         }
-        await done.CancelAsync().ConfigureAwait(false);
-        List<double> loaded = await echoes.ConfigureAwait(false);
         double local = (ProbePeer.Usage() - usage) / (bytes / 1e9);
         double far = (await UsageAsync(probe.Link, cancellation).ConfigureAwait(false) - remote) / (bytes / 1e9);
         return new DirectionReport(bytes / seconds / 1e6, bytes, seconds, phase == "up" ? local : far, phase == "up" ? far : local, Percentile(loaded, 0.5), Percentile(loaded, 0.99));
@@ -122,8 +130,9 @@ public static class LinkMeter
                 (shownAt, shownBytes) = (Stopwatch.GetTimestamp(), bytes);
             }
         }
-        catch (OperationCanceledException)
+        catch (Exception ended) when (ended is OperationCanceledException or IOException or TimeoutException)
         {
+            // over, or the link broke: the direction that is measured meanwhile says so
             return times;
         }
     }

@@ -20,10 +20,18 @@ public sealed class LinkServer : IDisposable
     public LinkServer(NodeIdentity identity, IPEndPoint listen, IEnumerable<TransportKind> transports, Func<NodeId, bool> allows, MeterOptions options, Action<string>? log)
     {
         (_allows, _options) = (allows, options);
-        foreach (TransportKind kind in transports)
+        try
         {
-            _endpoints.Add(LinkMeter.Endpoint(kind, identity, listen, Admit, log));
-            listen = new IPEndPoint(listen.Address, _endpoints[^1].LocalAddress.Port);
+            foreach (TransportKind kind in transports)
+            {
+                _endpoints.Add(LinkMeter.Endpoint(kind, identity, listen, Admit, log));
+                listen = new IPEndPoint(listen.Address, _endpoints[^1].LocalAddress.Port);
+            }
+        }
+        catch
+        {
+            Dispose();
+            throw;
         }
         Address = listen;
     }

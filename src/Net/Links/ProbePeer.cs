@@ -1,7 +1,7 @@
 // One end of a link measurement. Both ends grant slots for probes and count what arrives; the client asks the server, by small
 // requests, to echo, to send for a while, or to tell its processor time. Payloads are random and their digests are computed
 // for every message, as in a real run.
-//   requests   'E' echo · 'S' + milliseconds (u32): send probes for so long · 'U' usage: processor seconds of the process (f64)
+//   requests   'E' echo · 'S' + milliseconds (u32): send probes for so long, once at a time · 'U' usage: processor seconds of the process (f64)
 using System.Buffers.Binary;
 using System.Diagnostics;
 using OrionNative.Net.Framing;
@@ -18,7 +18,7 @@ sealed class ProbePeer : ILinkHandler, IDisposable
     readonly int _messageBytes, _depth;
     readonly TaskCompletionSource _opened = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly TaskCompletionSource<CloseReason> _closed = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    readonly List<Task> _sending = [];
+    Task _sending = Task.CompletedTask;
     int _next;
     long _receivedBytes, _firstAt, _lastAt;
 
@@ -120,7 +120,9 @@ sealed class ProbePeer : ILinkHandler, IDisposable
                 break;
             case (byte)'S' when body.Length == 5:
                 TimeSpan duration = TimeSpan.FromMilliseconds(Math.Min(BinaryPrimitives.ReadUInt32LittleEndian(body[1..]), 600_000));
-                lock (_sending) _sending.Add(Task.Run(() => SendAndRespondAsync(link, id, duration)));
+                // one at a time, or a peer that asks on and on piles up tasks here
+                if (!_sending.IsCompleted) link.Respond(id, 2, "a measurement is on its way already"u8);
+                else _sending = Task.Run(() => SendAndRespondAsync(link, id, duration));
                 break;
             default:
                 link.Respond(id, 1, "unknown request"u8);
@@ -151,7 +153,7 @@ sealed class ProbePeer : ILinkHandler, IDisposable
     /// <summary>Frees the slots; the link must be closed.</summary>
     public void Dispose()
     {
-        lock (_sending) Task.WaitAll([.. _sending]);
+        _sending.Wait();
         _pool.Dispose();
     }
 }

@@ -19,16 +19,29 @@ public sealed class TcpRelay : EmulatedLink, IDisposable
     readonly CancellationTokenSource _end = new();
     readonly LinkShaper _up, _down;
 
-    /// <summary>Listens and relays until disposed. Throws <see cref="ArgumentException"/> for conditions TCP cannot show.</summary>
+    /// <summary>Listens and relays until disposed. Throws <see cref="NotSupportedException"/> for conditions that TCP cannot show.</summary>
     public TcpRelay(IPEndPoint listen, IPEndPoint target, LinkProfile profile, int seed) : this(Tls.TcpListening.At(listen, backlog: 128), target, profile, seed) { }
 
     TcpRelay(Socket listener, IPEndPoint target, LinkProfile profile, int seed) : base((IPEndPoint)listener.LocalEndPoint!, target, profile)
     {
+        (_listener, _up, _down) = (listener, new LinkShaper(seed), new LinkShaper(~seed));
+        try
+        {
+            Check(profile);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+        _ = AcceptAsync();
+    }
+
+    private protected override void Check(LinkProfile profile)
+    {
         foreach (LinkConditions side in new[] { profile.Up, profile.Down })
             if (side.Loss > 0 || side.Reorder > 0 || side.Duplicate > 0)
-                throw new ArgumentException($"A TCP relay cannot lose, reorder or duplicate segments ({side}). Fix: leave these out, or rehearse with QUIC.");
-        (_listener, _up, _down) = (listener, new LinkShaper(seed), new LinkShaper(~seed));
-        _ = AcceptAsync();
+                throw new NotSupportedException($"A TCP relay cannot lose, reorder or duplicate segments ({side}). Fix: leave these out, or rehearse with QUIC.");
     }
 
     /// <inheritdoc/>
@@ -36,35 +49,45 @@ public sealed class TcpRelay : EmulatedLink, IDisposable
 
     async Task AcceptAsync()
     {
-        try
+        CancellationToken end = _end.Token;
+        while (!end.IsCancellationRequested)
         {
-            while (true) _ = RelayAsync(await _listener.AcceptAsync(_end.Token).ConfigureAwait(false));
-        }
-        catch (Exception failure) when (failure is OperationCanceledException or SocketException or ObjectDisposedException)
-        {
-            // disposed
+            try
+            {
+                _ = RelayAsync(await _listener.AcceptAsync(end).ConfigureAwait(false));
+            }
+            catch (SocketException) when (!end.IsCancellationRequested)
+            {
+                // descriptors may be short for a while; whoever was waiting comes again
+                await Task.Delay(_look).ConfigureAwait(false);
+            }
+            catch (Exception disposed) when (disposed is OperationCanceledException or SocketException or ObjectDisposedException)
+            {
+                return;
+            }
         }
     }
 
     async Task RelayAsync(Socket client)
     {
-        using var server = new Socket(Target.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
         using (client)
         {
             using var both = CancellationTokenSource.CreateLinkedTokenSource(_end.Token);
             try
             {
+                using var server = new Socket(Target.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
                 client.NoDelay = server.NoDelay = true;
                 await server.ConnectAsync(Target, both.Token).ConfigureAwait(false);
                 Task up = PumpAsync(client, server, _up, static p => p.Up, Up, both.Token);
                 Task down = PumpAsync(server, client, _down, static p => p.Down, Down, both.Token);
                 await Task.WhenAny(up, down).ConfigureAwait(false);
+                await both.CancelAsync().ConfigureAwait(false);
+                await Task.WhenAll(up, down).ConfigureAwait(false);
             }
             catch (Exception failure) when (failure is OperationCanceledException or SocketException)
             {
                 // one end is gone; the other learns it from its closed socket
             }
-            await both.CancelAsync().ConfigureAwait(false);
         }
     }
 

@@ -1,5 +1,6 @@
 // One link inside the UDP relay. A front socket faces the diallers; each dialler (by address) gets a back socket of its own
-// towards the target, as behind a NAT. All diallers share the two directions, so two flows compete for one bottleneck.
+// towards the target, as behind a NAT: one that was quiet for long makes room for a newcomer. All diallers share the two
+// directions, so two flows compete for one bottleneck.
 // A refusal (ICMP: nobody holds that port) passes as it does through routers: where the target refuses, the front closes for
 // a while and so refuses too; where a dialler refuses, its back socket closes.
 using System.Net;
@@ -13,13 +14,14 @@ sealed class RelayFlow(SocketAddress client, UdpSocket back)
 {
     public readonly SocketAddress Client = client;
     public UdpSocket Back = back;
+    public long UsedAt;
     public bool IsEnded;
 }
 
 sealed unsafe class UdpLink : EmulatedLink, IDisposable
 {
     const int FlowsMax = 256;
-    const long RefusesFor = 300_000_000;
+    const long RefusesFor = 300_000_000, QuietFor = 60_000_000_000;
 
     /// <summary>One way through the link.</summary>
     sealed class Direction(LinkShaper shaper, LinkTally tally)
@@ -49,7 +51,7 @@ sealed unsafe class UdpLink : EmulatedLink, IDisposable
         (_front, _post, _log) = (front, post, log);
         _up = new Direction(bottleneck?._up.Shaper ?? new LinkShaper(seed), Up);
         _down = new Direction(bottleneck?._down.Shaper ?? new LinkShaper(~seed), Down);
-        _target = SocketAddress.Of(target, Family(target));
+        _target = SocketAddress.Of(target);
         _descriptors.Add(front.Descriptor);
     }
 
@@ -79,13 +81,14 @@ sealed unsafe class UdpLink : EmulatedLink, IDisposable
         for (int i = 0; _front is not null && i < UdpRelay.BatchesMax && _front.Receive(out byte* data, out int bytes, out int segment); i++)
         {
             any = true;
-            if (FlowOf(_front.Peer) is { } flow) Take(_up, Profile.Up, flow, data, bytes, segment, now);
+            if (FlowOf(_front.Peer, now) is { } flow) Take(_up, Profile.Up, flow, data, bytes, segment, now);
         }
         foreach (RelayFlow flow in _flows)
         {
             for (int i = 0; i < UdpRelay.BatchesMax && flow.Back.Receive(out byte* data, out int bytes, out int segment); i++)
             {
                 any = true;
+                flow.UsedAt = now;
                 Take(_down, Profile.Down, flow, data, bytes, segment, now);
             }
         }
@@ -190,13 +193,21 @@ sealed unsafe class UdpLink : EmulatedLink, IDisposable
         else _front?.Send(batch, bytes, segment, flow!.Client);
     }
 
-    RelayFlow? FlowOf(in SocketAddress client)
+    RelayFlow? FlowOf(in SocketAddress client, long now)
     {
+        RelayFlow? flow = null, quietest = null;
         foreach (RelayFlow known in _flows)
-            if (known.Client.SameAs(client)) return known;
-        if (_flows.Count == FlowsMax) return null;
-        var flow = new RelayFlow(client, Back());
-        _flows.Add(flow);
+        {
+            if (known.Client.SameAs(client)) flow = known;
+            if (quietest is null || known.UsedAt < quietest.UsedAt) quietest = known;
+        }
+        if (flow is null)
+        {
+            if (_flows.Count == FlowsMax && now - quietest!.UsedAt < QuietFor) return null;
+            if (_flows.Count == FlowsMax) End(quietest!);
+            _flows.Add(flow = new RelayFlow(client, Back()));
+        }
+        flow.UsedAt = now;
         return flow;
     }
 
@@ -207,9 +218,6 @@ sealed unsafe class UdpLink : EmulatedLink, IDisposable
         _descriptors.Add(back.Descriptor);
         return back;
     }
-
-    static int Family(IPEndPoint endPoint) =>
-        endPoint.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6 ? Quic.Interop.Libc.AF_INET6 : Quic.Interop.Libc.AF_INET;
 
     /// <summary>The relay's, on its loop, once.</summary>
     public void Dispose()

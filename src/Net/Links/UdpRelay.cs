@@ -23,7 +23,7 @@ public sealed unsafe class UdpRelay : IDisposable
     readonly List<UdpLink> _links = [];
     readonly ConcurrentQueue<Action> _notes = new();
     readonly Thread _thread;
-    readonly int _wake;
+    readonly WakeSignal _wake = new();
     readonly byte* _batch = (byte*)NativeMemory.Alloc(UdpSocket.BatchBytesMax);
     Libc.pollfd[] _polls = new Libc.pollfd[64];
     volatile bool _stopping;
@@ -32,7 +32,6 @@ public sealed unsafe class UdpRelay : IDisposable
     public UdpRelay(Action<string>? log = null)
     {
         _log = log;
-        _wake = Libc.eventfd(0, Libc.EFD_NONBLOCK | Libc.EFD_CLOEXEC);
         _thread = new Thread(Run) { IsBackground = true, Name = "udp relay" };
         _thread.Start();
     }
@@ -41,6 +40,7 @@ public sealed unsafe class UdpRelay : IDisposable
     /// <paramref name="bottleneck"/> the new link shares that one's rate and queue, as two routes over one cable do.</summary>
     public EmulatedLink Add(IPEndPoint listen, IPEndPoint target, LinkProfile profile, int seed, EmulatedLink? bottleneck = null)
     {
+        ObjectDisposedException.ThrowIf(_stopping, this);
         var link = new UdpLink(listen, target, profile, seed, (UdpLink?)bottleneck, Post, _log);
         Post(() => _links.Add(link));
         return link;
@@ -55,8 +55,7 @@ public sealed unsafe class UdpRelay : IDisposable
     void Post(Action note)
     {
         _notes.Enqueue(note);
-        ulong one = 1;
-        _ = Libc.write(_wake, &one, sizeof(ulong));
+        _wake.Ring();
     }
 
     void Run()
@@ -77,7 +76,6 @@ public sealed unsafe class UdpRelay : IDisposable
             Poll(busy ? 0 : IdleWait);
         }
         foreach (UdpLink link in _links) link.Dispose();
-        _ = Libc.close(_wake);
         NativeMemory.Free(_batch);
     }
 
@@ -93,7 +91,7 @@ public sealed unsafe class UdpRelay : IDisposable
         int count = 1;
         foreach (UdpLink link in _links) count += link.Descriptors.Count;
         if (_polls.Length < count) _polls = new Libc.pollfd[2 * count];
-        _polls[0] = new Libc.pollfd { fd = _wake, events = Libc.POLLIN };
+        _polls[0] = new Libc.pollfd { fd = _wake.Descriptor, events = Libc.POLLIN };
         int next = 1;
         foreach (UdpLink link in _links)
             foreach (int descriptor in link.Descriptors) _polls[next++] = new Libc.pollfd { fd = descriptor, events = Libc.POLLIN };
@@ -105,9 +103,7 @@ public sealed unsafe class UdpRelay : IDisposable
             link.IsReady = link.Descriptors.Count == 0;
             for (int i = 0; i < link.Descriptors.Count; i++) link.IsReady |= _polls[next++].revents != 0;
         }
-        if (_polls[0].revents == 0) return;
-        ulong value;
-        _ = Libc.read(_wake, &value, sizeof(ulong));
+        if (_polls[0].revents != 0) _wake.Clear();
     }
 
     /// <inheritdoc/>
@@ -117,5 +113,6 @@ public sealed unsafe class UdpRelay : IDisposable
         _stopping = true;
         Post(static () => { });
         if (Environment.CurrentManagedThreadId != _thread.ManagedThreadId) _thread.Join();
+        _wake.Dispose();
     }
 }

@@ -128,7 +128,7 @@ sealed unsafe class Door(QuicEndpoint endpoint)
             connection.Finish(new CloseReason(CloseKind.Failed, $"ngtcp2 could not accept: {Describe(status)}"));
             return null;
         }
-        endpoint.Adopt(connection, native, &id);
+        endpoint.Adopt(connection, native, &id, endpoint.Socket.Peer);
         endpoint.Ids.AddForeign(&header->dcid, connection);
         return connection;
     }

@@ -74,6 +74,7 @@ sealed unsafe partial class QuicConnection
             if (batch.IsStuck) break;
         }
         batch.Flush();
+        if (!_isOpen) _sendError = _endpoint.Socket.SendError;
         ngtcp2_conn_update_pkt_tx_time(Native, now);
         UpdateExpiry();
         if (now >= _statisticsAt)

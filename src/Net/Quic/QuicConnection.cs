@@ -30,6 +30,7 @@ sealed unsafe partial class QuicConnection : ITransportConnection
     int _status;
     string? _closeRequest;
     bool _isOpen, _isEntered, _statelessReset;
+    int _sendError;
     ulong _refusedAt;
     SocketAddress _remote;
     IPEndPoint _remoteAddress;
@@ -81,9 +82,10 @@ sealed unsafe partial class QuicConnection : ITransportConnection
     public ulong HeardAt { get; private set; }
 
     /// <summary>Takes over what ngtcp2 made for this object, and gives it a TLS session.</summary>
-    public void Start(nint native, ulong now)
+    public void Start(nint native, in SocketAddress remote, ulong now)
     {
         Native = native;
+        _remote = remote;
         HeardAt = now;
         _tls = _endpoint.Tls.NewSession(server: !IsDialler, _reference);
         ngtcp2_conn_set_tls_native_handle(native, _tls);
@@ -177,7 +179,8 @@ sealed unsafe partial class QuicConnection : ITransportConnection
             case NGTCP2_ERR_IDLE_CLOSE:
                 return Silent();
             case NGTCP2_ERR_HANDSHAKE_TIMEOUT:
-                return new CloseReason(CloseKind.HandshakeTimeout, $"the handshake did not finish within {_endpoint.Options.HandshakeTimeout.TotalSeconds:0.###} s");
+                string why = _sendError == 0 ? "" : $"; this machine does not send there: {Marshal.GetPInvokeErrorMessage(_sendError)} (errno {_sendError})";
+                return new CloseReason(CloseKind.HandshakeTimeout, $"the handshake did not finish within {_endpoint.Options.HandshakeTimeout.TotalSeconds:0.###} s{why}");
             case NGTCP2_ERR_CRYPTO:
                 return new CloseReason(CloseKind.Refused, $"TLS failed: {QuicTls.DescribeAlert(ngtcp2_conn_get_tls_alert(Native))}");
             default:

@@ -34,7 +34,8 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
     readonly (SocketAddress Address, ulong Until)[] _late = new (SocketAddress, ulong)[LateMax];
     readonly ConcurrentQueue<Action> _notes = new();
     readonly Thread _thread;
-    readonly int _wakeDescriptor;
+    readonly Lock _gate = new();
+    readonly WakeSignal _wake = new();
     readonly SendBatch _batch;
     readonly Door _door;
     readonly ushort* _probes;
@@ -43,6 +44,7 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
     UdpSocket _socket;
     IPEndPoint _localAddress;
     volatile bool _stopping;
+    bool _hasEnded; // under the gate
     ulong _now, _lastWait;
     int _nextLate;
 
@@ -54,9 +56,9 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
         if (options.KeepAlive > options.IdleTimeout / 2) throw new ArgumentException($"KeepAlive ({options.KeepAlive}) must be at most half of IdleTimeout ({options.IdleTimeout}).", nameof(options));
         Options = options;
         LocalNodeId = identity.Id;
+        _socket = new UdpSocket(options.Listen, options.SegmentOffload, options.Log, hearsRefusals: true);
         Ids = new ConnectionIds(identity.DeriveSecret("orion quic stateless reset"));
         Tls = new QuicTls(identity, options.IsAnonymous);
-        _socket = new UdpSocket(options.Listen, options.SegmentOffload, options.Log, hearsRefusals: true);
         _localAddress = _socket.Address.ToEndPoint();
         Peers = new PeerRegistry(options.Log, options.ConnectionsPerPeer);
         Strangers = new Strangers($"quic {_localAddress}", options.StrangersEvery, options.Log);
@@ -67,7 +69,6 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
         _probes = (ushort*)NativeMemory.Alloc((nuint)Math.Max(1, options.MtuProbes.Count) * sizeof(ushort));
         for (int i = 0; i < options.MtuProbes.Count; i++) _probes[i] = checked((ushort)options.MtuProbes[i]);
         _door = new Door(this);
-        _wakeDescriptor = Libc.eventfd(0, Libc.EFD_NONBLOCK | Libc.EFD_CLOEXEC);
         _now = (ulong)Stopwatch.GetTimestamp();
         _thread = new Thread(Run) { IsBackground = true, Name = $"quic {_localAddress}" };
         _thread.Start();
@@ -108,51 +109,56 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
     /// <inheritdoc/>
     public ITransportConnection Dial(IPEndPoint address, NodeId expected, ITransportUser user)
     {
-        ObjectDisposedException.ThrowIf(_stopping, this);
-        var connection = new QuicConnection(this, isDialler: true, SocketAddress.Of(address, _socket.Family), expected, user);
-        Post(() => Begin(connection, address));
-        return connection;
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_stopping || _hasEnded, this);
+            var connection = new QuicConnection(this, isDialler: true, SocketAddress.Of(address), expected, user);
+            _notes.Enqueue(() => Begin(connection, address));
+            Wake();
+            return connection;
+        }
     }
 
     /// <summary>Moves to another local address, as a node does whose network changed: dialled connections go on over a new
     /// path. Accepted ones stay with the old address and end by their idle time; their diallers come back by themselves.
-    /// Returns when the move is made.</summary>
+    /// Returns when the move is made. Not to be called from the loop thread.</summary>
     public void Rebind(IPEndPoint listen)
     {
         ExceptionDispatchInfo? failure = null;
         using var done = new ManualResetEventSlim();
-        Post(() =>
+        lock (_gate)
         {
-            try
+            // a note that nobody takes would be waited for without end
+            ObjectDisposedException.ThrowIf(_stopping || _hasEnded, this);
+            _notes.Enqueue(() =>
             {
-                Move(listen);
-            }
-            catch (Exception e)
-            {
-                failure = ExceptionDispatchInfo.Capture(e);
-            }
-            done.Set();
-        });
+                try
+                {
+                    Move(listen);
+                }
+                catch (Exception e)
+                {
+                    failure = ExceptionDispatchInfo.Capture(e);
+                }
+                done.Set();
+            });
+        }
+        Wake();
         done.Wait();
         failure?.Throw();
     }
 
-    void Post(Action note)
-    {
-        _notes.Enqueue(note);
-        Wake();
-    }
-
-    internal void Wake()
-    {
-        ulong one = 1;
-        _ = Libc.write(_wakeDescriptor, &one, sizeof(ulong));
-    }
+    internal void Wake() => _wake.Ring();
 
     void Begin(QuicConnection connection, IPEndPoint address)
     {
         ngtcp2_settings settings;
         ngtcp2_transport_params parameters;
+        if (!SocketAddress.Carries(_socket.Family, address))
+        {
+            connection.Finish(new CloseReason(CloseKind.Failed, $"{address} is an IPv6 address, and this endpoint at {_localAddress} carries IPv4 only. Fix: listen on [::], which carries both"));
+            return;
+        }
         Prepare(&settings, &parameters);
         ngtcp2_cid destination, source;
         Ids.Choose(&destination);
@@ -168,14 +174,14 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
             connection.Finish(new CloseReason(CloseKind.Failed, $"ngtcp2 could not start a connection: {Describe(status)}"));
             return;
         }
-        Adopt(connection, native, &source);
+        Adopt(connection, native, &source, remote);
     }
 
-    internal void Adopt(QuicConnection connection, nint native, ngtcp2_cid* source)
+    internal void Adopt(QuicConnection connection, nint native, ngtcp2_cid* source, in SocketAddress remote)
     {
         Ids.Add(source, connection);
         _connections.Add(connection);
-        connection.Start(native, _now);
+        connection.Start(native, remote, _now);
     }
 
     internal void Prepare(ngtcp2_settings* settings, ngtcp2_transport_params* parameters)
@@ -209,6 +215,7 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
             ulong earliest = Serve();
             if (!received) Sleep(earliest);
         }
+        lock (_gate) _hasEnded = true;
         while (_notes.TryDequeue(out var note)) note();
         for (int i = _connections.Count - 1; i >= 0; i--) End(i, new CloseReason(CloseKind.Local, "this endpoint was closed"));
     }
@@ -317,15 +324,13 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
     {
         var polls = stackalloc Libc.pollfd[2];
         polls[0] = new Libc.pollfd { fd = _socket.Descriptor, events = (short)(Libc.POLLIN | (_batch.IsStuck ? Libc.POLLOUT : 0)) };
-        polls[1] = new Libc.pollfd { fd = _wakeDescriptor, events = Libc.POLLIN };
+        polls[1] = new Libc.pollfd { fd = _wake.Descriptor, events = Libc.POLLIN };
         ulong began = (ulong)Stopwatch.GetTimestamp();
         if (until <= began && !_batch.IsStuck) return;
         if (_lastWait >= AwakeNanoseconds || !StayAwake(polls, Math.Min(until, began + AwakeNanoseconds))) FallAsleep(polls, until);
         _lastWait = (ulong)Stopwatch.GetTimestamp() - began;
         _socket.HasErrors |= (polls[0].revents & Libc.POLLERR) != 0;
-        if (polls[1].revents == 0) return;
-        ulong count;
-        _ = Libc.read(_wakeDescriptor, &count, sizeof(ulong));
+        if (polls[1].revents != 0) _wake.Clear();
     }
 
     // Whoever else wants this core gets it: two loops and their users may share two cores.
@@ -375,7 +380,7 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
         _socket.Dispose();
         _batch.Dispose();
         Tls.Dispose();
-        _ = Libc.close(_wakeDescriptor);
+        _wake.Dispose();
         NativeMemory.Free(_probes);
         NativeMemory.Free(_path);
         NativeMemory.Free(_local);

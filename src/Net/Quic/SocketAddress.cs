@@ -16,6 +16,15 @@ unsafe struct SocketAddress
 
     public readonly int Family => Data[0] | Data[1] << 8;
 
+    /// <summary>True if a socket of a family reaches an address.</summary>
+    public static bool Carries(int family, IPEndPoint endPoint) => family == Libc.AF_INET6 || FamilyOf(endPoint) == Libc.AF_INET;
+
+    public static int FamilyOf(IPEndPoint endPoint) =>
+        endPoint.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6 ? Libc.AF_INET6 : Libc.AF_INET;
+
+    public static SocketAddress Of(IPEndPoint endPoint) => Of(endPoint, FamilyOf(endPoint));
+
+    /// <summary>As a socket of a family that <see cref="Carries"/> it knows the address.</summary>
     public static SocketAddress Of(IPEndPoint endPoint, int family)
     {
         var address = endPoint.Address;
@@ -24,7 +33,7 @@ unsafe struct SocketAddress
             address = address.Equals(IPAddress.Any) ? IPAddress.IPv6Any : address.MapToIPv6();
         }
         bool v6 = address.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6;
-        if (v6 != (family == Libc.AF_INET6)) throw new ArgumentException($"The socket carries IPv4 only; {endPoint} cannot be reached from it. Fix: listen on an IPv6 address ([::]).");
+        if (v6 != (family == Libc.AF_INET6)) throw new ArgumentException($"A socket for IPv4 cannot carry {endPoint}.", nameof(endPoint));
         SocketAddress result = default;
         var data = new Span<byte>(result.Data, BytesMax);
         data[0] = (byte)family;

@@ -87,6 +87,9 @@ sealed unsafe class UdpSocket : IDisposable
     /// <summary>The kernel reported an error of an earlier datagram: <see cref="TryReadRefusal"/> tells whose.</summary>
     public bool HasErrors { get; set; }
 
+    /// <summary>Why the last datagrams were not sent and count as lost (errno); 0 if they were.</summary>
+    public int SendError { get; private set; }
+
     /// <summary>Where the last <see cref="Receive"/> came from.</summary>
     public ref readonly SocketAddress Peer => ref *_peer;
 
@@ -195,8 +198,10 @@ sealed unsafe class UdpSocket : IDisposable
                 return Send(data, bytes, segment, *to);
             }
             // EMSGSIZE: a path MTU probe that this host already knows to be too long. Others: no route now. Both are losses.
+            SendError = error;
             return true;
         }
+        SendError = 0;
         return true;
     }
 

@@ -29,15 +29,26 @@ sealed class LoopQueue
     readonly object _gate = new();
     LoopNote[] _notes = new LoopNote[256], _taken = new LoopNote[256];
     int _count;
+    bool _isClosed;
 
-    public void Post(in LoopNote note)
+    /// <summary>Leaves a note; false if the loop has ended and nobody will read it.</summary>
+    public bool Post(in LoopNote note)
     {
         lock (_gate)
         {
+            if (_isClosed) return false;
             if (_count == _notes.Length) Array.Resize(ref _notes, 2 * _count);
             _notes[_count++] = note;
             if (_count == 1) Monitor.Pulse(_gate);
+            return true;
         }
+    }
+
+    /// <summary>The last notes; no more are taken in.</summary>
+    public ReadOnlySpan<LoopNote> Close()
+    {
+        lock (_gate) _isClosed = true;
+        return Take(TimeSpan.Zero);
     }
 
     /// <summary>All notes so far; waits for one, but no longer than told. The span is good until the next call.</summary>

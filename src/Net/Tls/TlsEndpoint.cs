@@ -28,6 +28,7 @@ public sealed class TlsEndpoint : ITransportEndpoint
     readonly LoopQueue _queue = new();
     readonly Thread _thread;
     readonly CancellationTokenSource _end = new();
+    readonly CancellationToken _ending;
     readonly Dictionary<(NodeId Peer, UInt128 Number), TlsConnection> _accepted = [];
     readonly HashSet<TlsConnection> _connections = [];
     readonly List<TlsConnection> _turn = [];
@@ -41,7 +42,7 @@ public sealed class TlsEndpoint : ITransportEndpoint
     {
         if (options.KeepAlive > options.IdleTimeout / 2) throw new ArgumentException($"KeepAlive ({options.KeepAlive}) must be at most half of IdleTimeout ({options.IdleTimeout}).", nameof(options));
         if (options.Stripes is < 1 or > StripePreface.CountMax) throw new ArgumentException($"Stripes must be 1 to {StripePreface.CountMax}; got {options.Stripes}.", nameof(options));
-        (_identity, Options) = (identity, options);
+        (_identity, Options, _ending) = (identity, options, _end.Token);
         _listener = TcpListening.At(options.Listen, backlog: 512);
         LocalAddress = (IPEndPoint)_listener.LocalEndPoint!;
         _peers = new PeerRegistry(options.Log, options.ConnectionsPerPeer);
@@ -64,7 +65,7 @@ public sealed class TlsEndpoint : ITransportEndpoint
 
     internal void Log(string sentence) => Options.Log?.Invoke(sentence);
 
-    internal void Post(in LoopNote note) => _queue.Post(note);
+    internal bool Post(in LoopNote note) => _queue.Post(note);
 
     internal Chunk RentChunk()
     {
@@ -89,12 +90,11 @@ public sealed class TlsEndpoint : ITransportEndpoint
     /// <inheritdoc/>
     public ITransportConnection Dial(IPEndPoint address, NodeId expected, ITransportUser user)
     {
-        ObjectDisposedException.ThrowIf(_stopping, this);
         Span<byte> random = stackalloc byte[16];
         RandomNumberGenerator.Fill(random);
         var connection = new TlsConnection(this, new UInt128(BitConverter.ToUInt64(random), BitConverter.ToUInt64(random[8..])), isDialler: true, address, expected);
         connection.Serve(user);
-        Post(new LoopNote(LoopNoteKind.Dialling, connection));
+        ObjectDisposedException.ThrowIf(!Post(new LoopNote(LoopNoteKind.Dialling, connection)), this);
         int stripes = IPAddress.IsLoopback(address.Address) ? Math.Min(Options.StripesOnLoopback, Options.Stripes) : Options.Stripes;
         for (int i = 0; i < stripes; i++) _ = DialStripeAsync(connection, new StripePreface(connection.Number, i, stripes));
         return connection;
@@ -102,11 +102,12 @@ public sealed class TlsEndpoint : ITransportEndpoint
 
     async Task DialStripeAsync(TlsConnection connection, StripePreface preface)
     {
-        using var limit = CancellationTokenSource.CreateLinkedTokenSource(_end.Token);
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(_ending);
         limit.CancelAfter(Options.HandshakeTimeout);
-        var socket = new Socket(connection.RemoteAddress.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+        Socket? socket = null;
         try
         {
+            socket = new Socket(connection.RemoteAddress.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
             string control = TlsHandshake.Prepare(socket, Options);
             // like QUIC, from the address that was chosen for this endpoint, if one was
             if (!Options.Listen.Address.Equals(IPAddress.Any) && !Options.Listen.Address.Equals(IPAddress.IPv6Any)) socket.Bind(new IPEndPoint(Options.Listen.Address, 0));
@@ -115,11 +116,11 @@ public sealed class TlsEndpoint : ITransportEndpoint
             byte[] wire = new byte[StripePreface.Bytes];
             preface.Encode(wire);
             await stream.WriteAsync(wire, limit.Token).ConfigureAwait(false);
-            Post(new LoopNote(LoopNoteKind.StripeDialled, connection, New: new NewStripe(socket, stream, peer, connection.RemoteAddress, preface, control)));
+            Bring(LoopNoteKind.StripeDialled, connection, new NewStripe(socket, stream, peer, connection.RemoteAddress, preface, control));
         }
         catch (Exception failure)
         {
-            socket.Dispose();
+            socket?.Dispose();
             CloseReason reason = failure switch
             {
                 PeerRefusedException => new CloseReason(CloseKind.Refused, failure.Message),
@@ -132,17 +133,23 @@ public sealed class TlsEndpoint : ITransportEndpoint
         }
     }
 
+    void Bring(LoopNoteKind kind, TlsConnection? connection, NewStripe stripe)
+    {
+        if (!Post(new LoopNote(kind, connection, New: stripe))) stripe.Stream.Dispose();
+    }
+
     async Task AcceptAsync()
     {
         while (!_stopping)
         {
             try
             {
-                Socket socket = await _listener.AcceptAsync(_end.Token).ConfigureAwait(false);
-                UInt128 source = SourceOf((IPEndPoint)socket.RemoteEndPoint!);
+                Socket socket = await _listener.AcceptAsync(_ending).ConfigureAwait(false);
+                var from = (IPEndPoint)socket.RemoteEndPoint!;
+                UInt128 source = SourceOf(from);
                 if (TryBegin(source))
                 {
-                    _ = AcceptStripeAsync(socket, source);
+                    _ = AcceptStripeAsync(socket, from, source);
                     continue;
                 }
                 _strangers.Note(StrangerDeed.TurnedAway, source, Nanoseconds());
@@ -186,20 +193,19 @@ public sealed class TlsEndpoint : ITransportEndpoint
         }
     }
 
-    async Task AcceptStripeAsync(Socket socket, UInt128 source)
+    async Task AcceptStripeAsync(Socket socket, IPEndPoint from, UInt128 source)
     {
-        using var limit = CancellationTokenSource.CreateLinkedTokenSource(_end.Token);
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(_ending);
         limit.CancelAfter(Options.HandshakeTimeout);
-        EndPoint? from = socket.RemoteEndPoint;
         try
         {
             string control = TlsHandshake.Prepare(socket, Options);
             (SslStream stream, NodeId peer) = await TlsHandshake.AcceptAsync(socket, _identity, limit.Token).ConfigureAwait(false);
             byte[] wire = new byte[StripePreface.Bytes];
             await stream.ReadExactlyAsync(wire, limit.Token).ConfigureAwait(false);
-            Post(new LoopNote(LoopNoteKind.StripeAccepted, null, New: new NewStripe(socket, stream, peer, (IPEndPoint)from!, StripePreface.Decode(wire), control)));
+            Bring(LoopNoteKind.StripeAccepted, null, new NewStripe(socket, stream, peer, from, StripePreface.Decode(wire), control));
         }
-        catch (Exception failure) when (failure is PeerRefusedException or OperationCanceledException or IOException or SocketException or InvalidDataException or ObjectDisposedException)
+        catch (Exception failure)
         {
             socket.Dispose();
             if (!_stopping && _strangers.Note(StrangerDeed.Unfinished, source, Nanoseconds()))
@@ -235,6 +241,7 @@ public sealed class TlsEndpoint : ITransportEndpoint
                 if (connection.IsDirty) _turn.Add(connection);
             foreach (TlsConnection connection in _turn) Guard(connection, static (c, at) => c.Turn(at), now);
         }
+        foreach (ref readonly LoopNote note in _queue.Close()) Handle(note, Now());
         foreach (TlsConnection connection in _connections.ToArray())
             connection.End(new CloseReason(CloseKind.Local, "the endpoint was closed"), ByeStatus.Done);
     }

@@ -50,7 +50,7 @@ static class LinkEmulateCommand
         {
             return new TcpRelay(from, to, conditions, seed);
         }
-        catch (ArgumentException error)
+        catch (NotSupportedException error)
         {
             throw new ConfigurationException(error.Message);
         }
