@@ -1,6 +1,7 @@
 // A run whose peers share no disk: all that a peer has is its own empty folder and the join string.
 using System.Diagnostics;
 using OrionNative.EndToEnd.Tests.Support;
+using OrionNative.Engine.Run;
 
 namespace OrionNative.EndToEnd.Tests;
 
@@ -36,11 +37,21 @@ public sealed class SeparateMachinesTests : IDisposable
         Assert.All(peers, peer => Assert.Equal(0, _swarm.StatusOf(peer, 20)));
         Assert.True(Directory.GetDirectories(Path.Combine(_folder.Path, "far", "checkpoints"), "step-*").Length > 1, _swarm.Log);
 
+        UtilizationIsOfThePeersOwnPeaks("far");
+
         Process second = _swarm.Orchestrate("--resume far --steps 8 --stages 3 --replicas 1");
         peers = [_swarm.Join("c"), _swarm.Join("d"), _swarm.Join("e")];
         Assert.True(_swarm.StatusOf(second) == 0, _swarm.Log);
         Assert.Equal(Run("one").Losses, Run("far").Losses);
         Assert.Equal(Run("one").WeightHashes, Run("far").WeightHashes);
+    }
+
+    // what each peer measured of its device is in the event of its admission, in GFLOP/s
+    void UtilizationIsOfThePeersOwnPeaks(string run)
+    {
+        double peak = 1e9 * Run(run).Events.Where(line => (string?)line["event"] == "PeerAdmitted").Sum(line => (double)line["Profile"]!["Speed"]!);
+        double flop = ModelPresets.Get("tiny").TrainingFlopPerToken(32);
+        Assert.All(Run(run).Metrics, line => Assert.Equal((double)line["tokensPerSecond"]! * flop / peak, (double)line["mfu"]!, 1e-9));
     }
 
     [Fact]

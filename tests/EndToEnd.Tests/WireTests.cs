@@ -3,8 +3,10 @@
 // The rest (QUIC packets, acknowledgements of the other direction, answers, signs of life, path MTU probes) must stay below 5 %.
 // On a machine that is busy with other work datagrams are lost on the loopback and sent again, and signs of life go on while
 // nothing computes: both only add. So of three runs one must stay within the bound, and none may fall below it.
+using System.Text.Json.Nodes;
 using OrionNative.EndToEnd.Tests.Support;
 using OrionNative.Engine.Hosting;
+using OrionNative.Engine.Hosting.Swarm;
 using OrionNative.Engine.Pipeline;
 using OrionNative.Engine.Run;
 using OrionNative.Kernels;
@@ -53,6 +55,11 @@ public class WireTests(ITestOutputHelper output)
         long forward = messages * (payload.ForwardBytes + MessageHeader.Bytes), back = messages * (payload.CodeBytes + MessageHeader.Bytes);
         long sentForward = run.Swarm.Orchestrator.Figures.Values.Sum(figures => figures.Total.NextBytes);
         long sentBack = run.Swarm.Orchestrator.Figures.Values.Sum(figures => figures.Total.PreviousBytes);
+        // a line of metrics has the bytes of its step; what peers tell comes a little late, so the end of the run stands in no line
+        PeerCounts all = run.Swarm.Orchestrator.Figures.Values.Aggregate(new PeerCounts(), (sum, figures) => sum + figures.Total);
+        IEnumerable<JsonObject> steps = new RunFiles(run.RunPath).Metrics;
+        Assert.InRange(steps.Sum(step => (long)step["bytesSent"]!), all.SentBytes / 2, all.SentBytes);
+        Assert.InRange(steps.Sum(step => (long)step["bytesReceived"]!), all.ReceivedBytes / 2, all.ReceivedBytes);
         output.WriteLine($"{config.Wire}: forward {sentForward} bytes of {forward} ({(double)sentForward / forward:F4}), back {sentBack} of {back} ({(double)sentBack / back:F4})");
         return ((double)sentForward / forward, (double)sentBack / back);
     }

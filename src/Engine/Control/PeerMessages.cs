@@ -5,7 +5,8 @@ using OrionNative.Engine.Run;
 namespace OrionNative.Engine.Control;
 
 /// <summary>What a peer is and brings; checked before it gets a stage.</summary>
-sealed record PeerProfile(PeerId Peer, string Version, string ModelHash, string TokenizerHash, long MemoryBytes, double Speed, string Address);
+/// <param name="PeakFlops">FLOP/s that its device reaches, the denominator of its utilization; 0: not known.</param>
+sealed record PeerProfile(PeerId Peer, string Version, string ModelHash, string TokenizerHash, long MemoryBytes, double Speed, string Address, double PeakFlops = 0);
 
 /// <summary>Where a peer stands in its uncommitted step; told when it reconnects or refuses a reduction.</summary>
 sealed record StepReport(int Step, int Generation, MicrobatchSet Contributed, ImmutableArray<double> Losses, MicrobatchSet Held);

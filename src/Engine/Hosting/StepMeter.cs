@@ -5,17 +5,17 @@ namespace OrionNative.Engine.Hosting;
 
 /// <summary>Exponential means over about the last ten steps; the first step (which compiles) is left out of later ones.</summary>
 /// <param name="flopPerToken">Model FLOP of a training step for one token; recomputation does not count.</param>
-/// <param name="peakFlops">FLOP/s that the device reaches, or NaN if not known.</param>
-sealed class StepMeter(double flopPerToken, double peakFlops)
+/// <param name="peakFlops">FLOP/s that the devices reach together, or NaN if not known; asked at every step, because peers come and go.</param>
+sealed class StepMeter(double flopPerToken, Func<double> peakFlops)
 {
     const double Weight = 0.1;
     int _steps;
 
     public double TokensPerSecond { get; private set; }
 
-    public double Mfu => TokensPerSecond * flopPerToken / peakFlops;
+    public double Mfu => TokensPerSecond * flopPerToken / peakFlops();
 
-    public double MfuOf(StepResult step) => step.Tokens / step.Seconds * flopPerToken / peakFlops;
+    public double MfuOf(StepResult step) => step.Tokens / step.Seconds * flopPerToken / peakFlops();
 
     public void Add(StepResult step)
     {

@@ -104,7 +104,7 @@ sealed class TrainingRun : IDisposable
         _directory.Event(first == 0 ? "started" : "resumed", new JsonObject { ["step"] = first, ["device"] = _device.Name, ["steps"] = _config.Steps });
         string checkpoint = first == 0 ? "" : _store.Latest ?? "";
         double loss = double.NaN;
-        StepMeter meter = new(_run.Model.TrainingFlopPerToken(_config.Sequence), _peakFlops);
+        StepMeter meter = new(_run.Model.TrainingFlopPerToken(_config.Sequence), () => _peakFlops);
         while (_trainer.StepsDone < _config.Steps && !interrupt.IsCancellationRequested)
         {
             StepResult step;
@@ -161,8 +161,8 @@ sealed class TrainingRun : IDisposable
         return result.Loss;
     }
 
-    /// <summary>The line of an inner step in metrics.jsonl.</summary>
-    public static JsonObject MetricsLine(StepResult step, StepMeter meter, long bytesSent, long bytesReceived) => new()
+    /// <summary>The line of an inner step in metrics.jsonl. Bytes are those of this step, between peers; null where they cannot be told.</summary>
+    public static JsonObject MetricsLine(StepResult step, StepMeter meter, long? bytesSent, long? bytesReceived) => new()
     {
         ["step"] = step.Step,
         ["loss"] = step.Loss,

@@ -34,7 +34,7 @@ sealed class LocalSwarm : IDisposable
     /// <param name="links">What is between the peers, as the dialler sees it; null: this machine's loopback.</param>
     public LocalSwarm(ResolvedRun run, string? resumeFrom, TextWriter output, IPEndPoint? http = null, LinkProfile? links = null)
     {
-        _orchestrated = new OrchestratedRun(run, resumeFrom, listen: null, http ?? new IPEndPoint(IPAddress.Loopback, 0), output);
+        _orchestrated = new OrchestratedRun(run, resumeFrom, listen: null, http ?? new IPEndPoint(IPAddress.Loopback, 0), output, isHere: true);
         _peers = new Process?[run.Config.Stages * run.Config.Replicas];
         _ids = new PeerId[_peers.Length];
         (_rehearseSeconds, _rehearseHangs) = (new double[_peers.Length], new string?[_peers.Length]);
@@ -175,9 +175,9 @@ sealed class LocalSwarm : IDisposable
                 peers.Add(new PeerView(member.Peer.Short, state, figures?.Queued ?? 0, figures?.InFlight ?? 0, (figures?.BusySeconds ?? 0) / wall));
             }
 
-            StageSlice slice = placement.Slices[stage];
+            Model.StageRange range = RunSegments.Range(_orchestrated.Model, placement.Slices[stage]);
             stages.Add(new StageView(
-                slice.BlockCount == 1 ? $"block {slice.FirstBlock}" : $"blocks {slice.FirstBlock}-{slice.FirstBlock + slice.BlockCount - 1}", peers,
+                range.BlockCount == 1 ? $"block {range.FirstBlock}" : $"blocks {range.FirstBlock}-{range.EndBlock - 1}", peers,
                 told.Sum(figures => figures.Total.NextBytes), told.Sum(figures => figures.Total.PreviousBytes), packets == 0 ? 0 : (double)told.Sum(figures => figures.Total.LostPackets) / packets));
         }
 
@@ -194,11 +194,14 @@ sealed class LocalSwarm : IDisposable
         return outcome;
     }
 
+    // all of them have the same few seconds; one that was still starting when the run ended would wait for an orchestrator that is gone
     void WaitForPeers()
     {
+        long began = TimeProvider.System.GetTimestamp();
         foreach (Process? peer in _peers)
         {
-            if (peer is { HasExited: false } && !peer.WaitForExit(TimeSpan.FromSeconds(5)))
+            TimeSpan left = TimeSpan.FromSeconds(5) - TimeProvider.System.GetElapsedTime(began);
+            if (peer is { HasExited: false } && !peer.WaitForExit(left > TimeSpan.Zero ? left : TimeSpan.Zero))
             {
                 peer.Kill();
             }

@@ -10,6 +10,7 @@ using System.Text.Json.Nodes;
 using OrionNative.Engine.Checkpoint;
 using OrionNative.Engine.Control;
 using OrionNative.Engine.Dashboard;
+using OrionNative.Engine.Data;
 using OrionNative.Engine.Run;
 using OrionNative.Engine.Training;
 using OrionNative.Net.Identity;
@@ -27,18 +28,26 @@ sealed class OrchestratedRun : IDisposable
     readonly TextWriter _wireLog;
     readonly ControlServer _server;
     readonly int _startStep;
-    readonly double _peakFlops;
+    readonly TokenDataset? _evalData;
+    readonly Func<double> _peakFlops;
 
     /// <param name="run">What is trained.</param>
     /// <param name="resumeFrom">A run directory to go on from, or null.</param>
     /// <param name="listen">Where peers reach the orchestrator; null: where it was, or a free port of this machine.</param>
     /// <param name="http">Where people and programs reach it.</param>
     /// <param name="output">Where the plan of the run is printed.</param>
-    /// <exception cref="ConfigurationException">The run has all its steps, or a port is in use.</exception>
+    /// <param name="isHere">True when all peers are processes of this machine and share its processors.</param>
+    /// <exception cref="ConfigurationException">The run has all its steps, a port is in use, or a setting needs the weights at every step.</exception>
     /// <exception cref="IOException">The store cannot be opened.</exception>
-    public OrchestratedRun(ResolvedRun run, string? resumeFrom, IPEndPoint? listen, IPEndPoint http, TextWriter output)
+    public OrchestratedRun(ResolvedRun run, string? resumeFrom, IPEndPoint? listen, IPEndPoint http, TextWriter output, bool isHere = false)
     {
         RunConfig config = run.Config;
+        if (config.EvalEvery > 0)
+        {
+            throw new ConfigurationException($"eval-every {config.EvalEvery}: the weights of a swarm come together in its checkpoints only; leave it at 0 (eval-data is evaluated at the end), or run `orion-engine eval` on a checkpoint");
+        }
+
+        _evalData = config.EvalData.Count > 0 ? DataPreparer.Open(config.EvalData, run.Tokenizer, TrainingRun.CacheFolder, config.Field) : null;
         SqliteRunStore store;
         if (resumeFrom is not null)
         {
@@ -82,7 +91,8 @@ sealed class OrchestratedRun : IDisposable
         }
 
         WriteControl(key);
-        _peakFlops = Devices.PeakFlops(config.Device, config.Threads);
+        double here = isHere ? Devices.PeakFlops(config.Device, config.Threads) : 0;
+        _peakFlops = isHere ? () => here : () => Orchestrator.PeakFlops;
         PrintPlan(output);
         output.WriteLine($"watch   {_server.Url}/#{key}");
     }
@@ -170,6 +180,9 @@ sealed class OrchestratedRun : IDisposable
     /// <summary>The configuration, with absolute paths.</summary>
     public RunConfig Config => _run.Config;
 
+    /// <summary>The model, boundaries included.</summary>
+    public ModelConfig Model => _run.Model;
+
     /// <summary>Where the run's files lie.</summary>
     public string DirectoryPath => _directory.Path;
 
@@ -198,6 +211,8 @@ sealed class OrchestratedRun : IDisposable
         LearningRateSchedule schedule = LearningRateSchedule.Of(config);
         StepMeter meter = new(_run.Model.TrainingFlopPerToken(config.Sequence), _peakFlops);
         CommittedStep last = new(_startStep, double.NaN, 0, 0);
+        // peers that outlived an earlier orchestrator tell the sums of their whole lives: what of it is this step's, nobody knows
+        (long Sent, long Received)? told = Continues ? null : (0, 0);
         long began = TimeProvider.System.GetTimestamp();
         string reason = Orchestrator.Run(
             step =>
@@ -205,17 +220,29 @@ sealed class OrchestratedRun : IDisposable
                 last = step;
                 StepResult result = new(step.Step, step.Loss, schedule.At(step.Step - 1), step.GradientNorm, config.TokensPerStep, step.Seconds);
                 meter.Add(result);
-                (long sent, long received) = (Orchestrator.Figures.Values.Sum(f => f.SentBytes), Orchestrator.Figures.Values.Sum(f => f.ReceivedBytes));
-                _directory.Metrics(TrainingRun.MetricsLine(result, meter, sent, received));
+                (long Sent, long Received) sums = (Orchestrator.Figures.Values.Sum(f => f.SentBytes), Orchestrator.Figures.Values.Sum(f => f.ReceivedBytes));
+                _directory.Metrics(TrainingRun.MetricsLine(result, meter, sums.Sent - told?.Sent, sums.Received - told?.Received));
+                told = sums;
                 TimeSpan remaining = TimeSpan.FromSeconds((config.Steps - step.Step) * TimeProvider.System.GetElapsedTime(began).TotalSeconds / Math.Max(1, step.Step - _startStep));
                 view.Step(new StepView(step.Step, config.Steps, step.Loss, result.LearningRate, step.GradientNorm, meter.TokensPerSecond, meter.Mfu, remaining));
                 committed?.Invoke(step);
             },
             view.Note, interrupt);
         bool interrupted = last.Step < config.Steps;
-        _directory.Event(interrupted ? "interrupted" : "finished", new JsonObject { ["step"] = last.Step, ["reason"] = reason });
         string checkpoint = new CheckpointStore(_directory.Path, config.Keep).Latest ?? "";
-        return new TrainingOutcome(_directory.Path, checkpoint, last.Step, last.Loss, null, meter.TokensPerSecond, meter.Mfu, interrupted);
+        double? evalLoss = interrupted || _evalData is null ? null : Evaluate(checkpoint, last.Step);
+        _directory.Event(interrupted ? "interrupted" : "finished", new JsonObject { ["step"] = last.Step, ["reason"] = reason, ["evalLoss"] = evalLoss });
+        return new TrainingOutcome(_directory.Path, checkpoint, last.Step, last.Loss, evalLoss, meter.TokensPerSecond, meter.Mfu, interrupted);
+    }
+
+    double Evaluate(string checkpoint, int step)
+    {
+        RunConfig config = _run.Config;
+        using LoadedModel loaded = new(checkpoint, Devices.Open(config.Device, config.Threads));
+        using Evaluator evaluator = new(loaded.Parameters, config.MicrobatchSize, config.Sequence, loaded.Wire);
+        EvaluationResult result = evaluator.Evaluate(new TokenWindows(_evalData!, config.Sequence));
+        _directory.Event("evaluated", new JsonObject { ["step"] = step, ["loss"] = result.Loss, ["tokens"] = result.Tokens });
+        return result.Loss;
     }
 
     /// <inheritdoc/>
@@ -226,6 +253,7 @@ sealed class OrchestratedRun : IDisposable
         Orchestrator.Dispose();
         _identity.Dispose();
         _wireLog.Dispose();
+        _evalData?.Dispose();
         _directory.Dispose();
     }
 }

@@ -62,6 +62,16 @@ sealed partial class OrchestratorHost : IRunControl
         return "the run ends after the step under way, with a checkpoint";
     }
 
+    /// <summary>FLOP/s of all devices that hold a stage, as their peers measured them; NaN if one did not. On the loop's thread.</summary>
+    public double PeakFlops
+    {
+        get
+        {
+            double[] peaks = [.. _core.View(Now).Where(member => member.Stage >= 0).Select(member => member.Profile.PeakFlops)];
+            return peaks.Length > 0 && peaks.All(peak => peak > 0) ? peaks.Sum() : double.NaN;
+        }
+    }
+
     void TakeFigures(PeerId peer, in PeerTold told)
     {
         int stage = _core.Placement.TryFind(peer, out Member member) ? member.Stage : -1;

@@ -59,8 +59,10 @@ sealed partial class PeerWork : IDisposable
         }
 
         MemoryBytes = options.MemoryBytes > 0 ? options.MemoryBytes : _device.MemoryBytes;
-        double measured = options.Speed > 0 ? options.Speed : Devices.PeakFlops(options.Device, options.Threads) / 1e9;
-        Speed = double.IsFinite(measured) ? measured : 1;
+        // who says how fast a peer is says it beside the others: that is no figure of its device
+        double peak = options.Speed > 0 ? 0 : Devices.PeakFlops(options.Device, options.Threads);
+        PeakFlops = double.IsFinite(peak) ? peak : 0;
+        Speed = options.Speed > 0 ? options.Speed : PeakFlops > 0 ? PeakFlops / 1e9 : 1;
         _device.Transfers.Reached = Wake;
         _thread = new Thread(Compute) { IsBackground = true, Name = "orion compute" };
         _thread.Start();
@@ -91,6 +93,9 @@ sealed partial class PeerWork : IDisposable
     /// <summary>Speed beside other peers, for placement and the cut: the device's peak (measured on the CPU, a card's published
     /// one) in GFLOP/s, or what the operator says.</summary>
     public double Speed { get; }
+
+    /// <summary>FLOP/s that the device reaches; 0: not known.</summary>
+    public double PeakFlops { get; }
 
     void Compute()
     {
