@@ -15,19 +15,6 @@ public class HangTests(ITestOutputHelper output)
     static readonly bool _isLong = Environment.GetEnvironmentVariable("ORION_LONG") == "1";
     static readonly double _slack = _isLong ? 1.5 : 6;
 
-    static RunConfig Config(int stages, int replicas, int steps) => new()
-    {
-        Stages = stages,
-        Replicas = replicas,
-        Steps = steps,
-        Sequence = 32,
-        MicrobatchSize = 2,
-        Microbatches = 12,
-        LearningRate = 3e-3,
-        CheckpointEvery = 0,
-        Seed = 7,
-    };
-
     static DateTime TimeOf(JsonObject line) => DateTime.Parse((string)line["time"]!, CultureInfo.InvariantCulture, DateTimeStyles.AdjustToUniversal | DateTimeStyles.AssumeUniversal);
 
     [Theory]
@@ -37,7 +24,7 @@ public class HangTests(ITestOutputHelper output)
     public void ComputeThread_HangsInATask_RemovedInItsTimeTheRunGoesOnAndItComesBack(string drill, string words, double patience)
     {
         Assert.SkipWhen(!_isLong && drill.StartsWith("sum", StringComparison.Ordinal), "as the apply, which is tested; set ORION_LONG=1 to run it");
-        RunConfig config = Config(stages: 2, replicas: 2, steps: 36);
+        RunConfig config = SwarmUnderTest.Small(stages: 2, replicas: 2, steps: 20);
         using SwarmUnderTest run = new(config);
         run.Swarm.RehearseSeconds.Fill(0.06);
         run.Swarm.RehearseHangs[0] = drill;
@@ -76,7 +63,7 @@ public class HangTests(ITestOutputHelper output)
     [Fact]
     public void SenderOfAState_DiesWhileANewcomerWaits_ItTakesAnothersAtOnce()
     {
-        RunConfig config = Config(stages: 1, replicas: 3, steps: 60);
+        RunConfig config = SwarmUnderTest.Small(stages: 1, replicas: 3, steps: 30);
         using SwarmUnderTest run = new(config);
         run.Swarm.RehearseSeconds.Fill(0.06);
         int[] byId = [.. Enumerable.Range(0, 3).OrderBy(i => run.Swarm.Ids[i])];

@@ -9,19 +9,7 @@ namespace OrionNative.EndToEnd.Tests;
 [Collection(nameof(TimedTests))]
 public class LoadFailureTests(ITestOutputHelper output)
 {
-    static readonly RunConfig _config = new()
-    {
-        Stages = 2,
-        Replicas = 1,
-        Steps = 14,
-        Sequence = 32,
-        MicrobatchSize = 2,
-        Microbatches = 8,
-        LearningRate = 3e-3,
-        CheckpointEvery = 2,
-        Keep = 20,
-        Seed = 7,
-    };
+    static readonly RunConfig _config = SwarmUnderTest.Small(stages: 2, replicas: 1, steps: 12) with { Microbatches = 8, CheckpointEvery = 2, Keep = 20 };
 
     [Fact]
     public void Disk_FullWhenTheCheckpointComes_HoldSaysSoAndTheRunGoesOnWhenThereIsRoom() => Check(
@@ -82,13 +70,12 @@ public class LoadFailureTests(ITestOutputHelper output)
         {
             Action more = spoil(run, victim);
             run.Swarm.StartPeer(victim);
-            Assert.True(SwarmUnderTest.Wait(() => Failures(run).Length >= 3, 60), run.Logs());
+            Assert.True(SwarmUnderTest.Wait(() => Failures(run).Length >= 2, 60), run.Logs());
             string[] failures = Failures(run);
             output.WriteLine(string.Join("\n", failures));
             Assert.All(failures, failure => Assert.Contains(words, failure, StringComparison.Ordinal));
             Assert.EndsWith("asks again in 1 s", failures[0], StringComparison.Ordinal);
             Assert.EndsWith("(2 times in a row); asks again in 2 s", failures[1], StringComparison.Ordinal);
-            Assert.EndsWith("(3 times in a row); asks again in 4 s", failures[2], StringComparison.Ordinal);
             Assert.True(SwarmUnderTest.Wait(() => run.Swarm.Orchestrator.HoldReason.Contains(words, StringComparison.Ordinal), 20), run.Swarm.Orchestrator.HoldReason);
             output.WriteLine($"HOLD: {run.Swarm.Orchestrator.HoldReason}");
             Assert.Contains("no holder for stage", run.Swarm.Orchestrator.HoldReason, StringComparison.Ordinal);

@@ -100,7 +100,7 @@ public sealed class SwarmTests : IDisposable
     [Fact]
     public void Peer_KilledWhileTraining_LosesNoStepAndNoMicrobatch()
     {
-        string line = $"train --data text.txt --sequence 32 --microbatch-size 2 --microbatches 4 --seed 7 --steps 60 --stages 2 --replicas 2 --out run";
+        string line = $"train --data text.txt --sequence 32 --microbatch-size 2 --microbatches 4 --seed 7 --steps 24 --stages 2 --replicas 2 --out run";
         using Process process = EngineProcess.Start(_folder.Path, line.Split(' '));
         while (process.StandardOutput.ReadLine() is { } text && !text.StartsWith("step      3", StringComparison.Ordinal))
         {
@@ -112,7 +112,7 @@ public sealed class SwarmTests : IDisposable
         string rest = ended.Output + ended.Error;
         Assert.True(process.ExitCode == 0, rest);
         int[] steps = [.. Metrics("run").Select(metrics => (int)metrics["step"]!)];
-        Assert.Equal(Enumerable.Range(1, 60), steps);
+        Assert.Equal(Enumerable.Range(1, 24), steps);
         Assert.Contains(File.ReadLines(Path.Combine(_folder.Path, "run", "events.jsonl")), text => text.Contains("PeerRemoved", StringComparison.Ordinal));
     }
 

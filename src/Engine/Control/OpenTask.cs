@@ -13,6 +13,9 @@ enum ComputeTask : byte
     /// <summary>The shares of a reduction, added up.</summary>
     Sum,
 
+    /// <summary>A piece of the own sum, copied for a replica.</summary>
+    Share,
+
     /// <summary>The optimizer step.</summary>
     Apply,
 
@@ -41,6 +44,7 @@ readonly record struct OpenTask(ComputeTask Task, TimeSpan Lasted, TimeSpan Usua
     {
         ComputeTask.Microbatch => "a microbatch",
         ComputeTask.Sum => "the sum of a reduction",
+        ComputeTask.Share => "giving its share of a sum",
         ComputeTask.Apply => "an optimizer step",
         ComputeTask.Clear => "clearing its gradients",
         ComputeTask.Load => "making room for its stage",

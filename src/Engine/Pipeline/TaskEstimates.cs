@@ -1,6 +1,7 @@
 // What the tasks of a compute thread beside microbatches take at most, before any has been measured.
 //   seconds = cold + bytes / 50 MB/s + operations / (5 % of the peak)          P parameters, R replicas, C width
 //   sum   4 P (R + 1) bytes      apply   16 P bytes, AdamW 20 P, Muon 30 C P operations      load, fill, copy, save   12 P bytes
+//   share, clear   4 P bytes
 // Muon: five Newton-Schulz steps of three products over a matrix whose smaller side is at most C. The rates are those of a slow
 // disk and of a badly used processor: a hang is eight times the estimate, and an honest peer must never pass for one.
 using OrionNative.Engine.Control;
@@ -32,6 +33,7 @@ static class TaskEstimates
         double operations = run.Optimizer == OptimizerKind.Muon ? 30.0 * model.Width : 20;
         clock.Expect(ComputeTask.Apply, Seconds(16.0 * parameters, operations * parameters));
         clock.Expect(ComputeTask.Sum, Seconds(4.0 * parameters * (run.Replicas + 1), 0));
+        clock.Expect(ComputeTask.Share, Seconds(4.0 * parameters, 0));
         clock.Expect(ComputeTask.Clear, Seconds(4.0 * parameters, 0));
 
         double Seconds(double bytes, double flop) =>

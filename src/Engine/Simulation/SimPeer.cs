@@ -127,9 +127,8 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
                     if (world.Options.Sabotage != Sabotage.KeepOldSum)
                         ClearSum();
                     break;
-                case PeerEffectKind.OfferShare:
-                    foreach (Member member in Replicas())
-                        GiveShare(NumberOf(member.Peer), effect.Step, effect.ShareName);
+                case PeerEffectKind.GiveShare:
+                    GiveShare(NumberOf(effect.Peer), effect.Step, effect.ShareName);
                     break;
                 case PeerEffectKind.Reduce:
                     BeginReduce((OrchestratorMessage.Reduce)effect.Detail!);
@@ -240,21 +239,10 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
         kept.InputGradient = FakeModel.Backward(_weights, kept.Input, kept.OutputGradient);
     }
 
-    IEnumerable<Member> Replicas() => core.Placement.Members.Where(m => m.Stage == core.Schedule.Stage && NumberOf(m.Peer) != node);
-
     void BeginReduce(OrchestratorMessage.Reduce reduce)
     {
         (_reduce, _isSummed) = (reduce, false);
-        foreach (Member member in Replicas())
-            SendPart(NumberOf(member.Peer));
         TryFinishReduce();
-    }
-
-    /// <summary>A replica's connection came (back): it may miss this peer's part of the open reduction.</summary>
-    public void SendPart(int to)
-    {
-        if (_reduce is { } reduce && reduce.Shares.FirstOrDefault(s => NumberOf(s.Peer) == node) is { } own)
-            GiveShare(to, reduce.Step, own.Name);
     }
 
     void GiveShare(int to, int step, ulong name)

@@ -110,8 +110,6 @@ sealed partial class SwarmWorld
         if (isUp)
             peer!.Core.Schedule.HandleLinkMeasured(PeerId.FromNumber(next.From), TimeSpan.FromSeconds(Options.RoundTripSeconds), 0, TimeSpan.Zero);
         peer!.Handle(e => peer.Core.Schedule.HandleLink(PeerId.FromNumber(next.From), isUp, Now, e));
-        if (isUp)
-            peer.SendPart(next.From);
     }
 
     void ScheduleFaults()

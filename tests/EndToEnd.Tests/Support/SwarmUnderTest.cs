@@ -36,6 +36,20 @@ sealed partial class SwarmUnderTest : IDisposable
         Swarm = new LocalSwarm(ResolvedRun.From(config with { Data = [TextFile], Out = RunPath }), resumeFrom: null, TextWriter.Null, links: links);
     }
 
+    /// <summary>A run of the tiny model whose steps take hardly longer than peers rehearse.</summary>
+    public static RunConfig Small(int stages, int replicas, int steps) => new()
+    {
+        Stages = stages,
+        Replicas = replicas,
+        Steps = steps,
+        Sequence = 32,
+        MicrobatchSize = 2,
+        Microbatches = 12,
+        LearningRate = 3e-3,
+        CheckpointEvery = 0,
+        Seed = 7,
+    };
+
     public LocalSwarm Swarm { get; }
 
     public string RunPath { get; }

@@ -196,6 +196,44 @@ public class PeerScheduleTests
         Assert.False(_schedule.IsSealed);
     }
 
+    [Theory]
+    [InlineData((int)MemberState.Active, 1, 2)]
+    [InlineData((int)MemberState.Joining, 0, 1)]
+    public void SumComplete_Replica_IsGivenTheShareBeforeItIsAskedForUnlessItLoads(int state, int early, int all)
+    {
+        Placement placed = Placed(6);
+        _schedule.HandlePlacement(placed with { Members = [.. placed.Members, new(Id(Stranger), 1, 6, (MemberState)state)] }, _now, _effects);
+        int holder = HandOn(0);
+        _schedule.HandleMessage(Id(Before), new WorkMessage(WorkKind.AllHanded, new WorkId(6, 7, 0, 1, 0)), _now, _effects);
+        Receive(holder, WorkKind.Gradient, 0);
+        _effects.Clear();
+        _schedule.HandleComputed(ComputeKind.Backward, 7, 0, 0, _now, _effects);
+        ulong name = new GradientShare(Id(Self), 1, 0, MicrobatchSet.Of(64, 0)) { AdmittedEpoch = 5 }.Name;
+        Assert.Equal(early, Gifts(name));
+
+        // asked for, everybody gets it, and whose connection comes back gets it again
+        _schedule.HandleReduce(new OrchestratorMessage.Reduce(7, 100, [new GradientShare(Id(Self), 1, 0, MicrobatchSet.Of(64, 0)) { AdmittedEpoch = 5 }]), _now, _effects);
+        Assert.Equal(all, Gifts(name));
+        _schedule.HandleLink(Id(Stranger), true, _now, _effects);
+        Assert.Equal(all + 1, Gifts(name));
+        _schedule.HandleLink(Id(After), false, _now, _effects);
+        _schedule.HandleLink(Id(After), true, _now, _effects);
+        Assert.Equal(all + 1, Gifts(name));
+
+        _schedule.HandleReopen(new OrchestratorMessage.Reopen(7, 100), _now, _effects);
+        _schedule.HandleLink(Id(Stranger), false, _now, _effects);
+        _schedule.HandleLink(Id(Stranger), true, _now, _effects);
+        Assert.Equal(all + 1, Gifts(name));
+    }
+
+    int Gifts(ulong name)
+    {
+        int count = 0;
+        for (int i = 0; i < _effects.Count; i++)
+            count += _effects[i] is { Kind: PeerEffectKind.GiveShare } gift && gift.Peer == Id(Stranger) && gift.ShareName == name ? 1 : 0;
+        return count;
+    }
+
     [Fact]
     public void ListedShareDiffersFromTheSum_Reduce_Refused()
     {

@@ -28,12 +28,13 @@ sealed unsafe class BulkAssembly : IDisposable
     public bool IsWhole => MissingBytes <= 0;
 
     /// <summary>Takes a piece, which may come twice; true when it was the last missing one.</summary>
+    /// <exception cref="InvalidDataException">The number and the size are not those of one of its pieces.</exception>
     public bool Take(int piece, ReadOnlySpan<byte> bytes)
     {
-        long offset = (long)piece * BulkTransfer.PieceBytes;
-        if (offset + bytes.Length > Bytes)
+        long offset = (long)piece * BulkTransfer.PieceBytes, expected = Math.Min(BulkTransfer.PieceBytes, Bytes - offset);
+        if (piece < 0 || expected <= 0 || bytes.Length != expected)
         {
-            throw new InvalidDataException($"piece {piece} of {bytes.Length} bytes does not fit a transfer of {Bytes} bytes");
+            throw new InvalidDataException($"piece {piece} of {bytes.Length} bytes is none of a transfer of {Bytes} bytes in pieces of {BulkTransfer.PieceBytes}");
         }
 
         // a transport's thread takes pieces; whoever has no use for the transfer any more may be another

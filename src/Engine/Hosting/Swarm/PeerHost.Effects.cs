@@ -37,8 +37,8 @@ sealed partial class PeerHost
                 case PeerEffectKind.ResetGradients:
                     _work!.ResetGradients();
                     break;
-                case PeerEffectKind.OfferShare:
-                    _work!.OfferShare(effect.Step, effect.ShareName);
+                case PeerEffectKind.GiveShare:
+                    _work!.GiveShare(effect.Peer, effect.Step, effect.ShareName);
                     break;
                 case PeerEffectKind.Reduce:
                     _isOnDataPath = false;
@@ -61,7 +61,6 @@ sealed partial class PeerHost
                     _work!.ReleaseStep(effect.Step);
                     break;
                 case PeerEffectKind.Placed:
-                    _work!.Placed((Placement)effect.Detail!);
                     DialNeighbours((Placement)effect.Detail!);
                     break;
                 case PeerEffectKind.Forget:
@@ -86,6 +85,8 @@ sealed partial class PeerHost
         ControlCodec.EncodeFigures(PeerTold.Of(_core!.Schedule, counts), wire);
         Tell(wire);
     }
+
+    bool IsReplica(PeerId peer) => _core is { } core && core.Placement.TryFind(peer, out Member member) && core.Placement.TryFind(_self, out Member self) && member.Stage == self.Stage;
 
     int StagesAhead(PeerId peer) =>
         _core!.Placement.TryFind(peer, out Member member) && _core.Placement.TryFind(_self, out Member self) ? member.Stage - self.Stage : 0;

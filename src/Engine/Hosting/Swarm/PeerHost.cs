@@ -50,7 +50,10 @@ sealed record PeerHostOptions(
     public TimeSpan ContactWithin { get; init; } = TimeSpan.FromSeconds(20);
 
     /// <summary>An orchestrator that was here and stays away for longer is given up.</summary>
-    public TimeSpan AwayAtMost { get; init; } = TimeSpan.FromMinutes(30);
+    public TimeSpan AwayAtMost { get; init; } = DefaultAwayAtMost;
+
+    /// <summary>Time for an operator to see that the orchestrator is gone, and to resume it.</summary>
+    public static TimeSpan DefaultAwayAtMost { get; } = TimeSpan.FromMinutes(30);
 }
 
 sealed partial class PeerHost : IDisposable
@@ -221,6 +224,8 @@ sealed partial class PeerHost : IDisposable
     {
         if (_links.TryGetValue(peer, out PeerLink? known) && known != link && known.Tag is bool)
         {
+            // what was on its way over it is lost, as when it closes by itself
+            LinkDown(known, peer);
             known.Close("a newer connection of the same peer replaced it");
         }
 
@@ -228,7 +233,6 @@ sealed partial class PeerHost : IDisposable
         link.Tag = true;
         _work?.GrantTo(link);
         Step(core => core.Schedule.HandleLink(peer, isUp: true, Now, _effects));
-        _work?.LinkUp(peer, link);
     }
 
     void LinkDown(PeerLink link, PeerId peer)
@@ -295,6 +299,11 @@ sealed partial class PeerHost : IDisposable
 
     void OrchestratorDown(CloseReason reason)
     {
+        if (_orchestratorIsOpen)
+        {
+            _options.Log($"the orchestrator is away ({reason.Text}); this peer keeps its work and waits {_options.AwayAtMost.TotalSeconds:F0} s for it to be resumed");
+        }
+
         _lastRefusal = reason.Text;
         _toOrchestrator = null;
         _orchestratorIsOpen = false;

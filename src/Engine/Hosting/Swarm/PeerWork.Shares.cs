@@ -2,8 +2,8 @@
 // A share is named by what it holds (GradientShare.Name). It leaves as soon as the schedule thinks that it is complete, mostly
 // before the orchestrator asks; a reduction that lists another name gets another transfer. Invariant: a transfer holds one state
 // of the sum. The compute thread, which alone changes the sum, also reads it, and a transfer ends when _sumVersion has moved on.
-// A share that nobody asked for is kept until its step is applied.
-using System.Collections.Concurrent;
+// Of each replica the newest share is kept, whether asked for or not, until its step is applied: a sum never goes back.
+using System.Diagnostics.CodeAnalysis;
 using OrionNative.Engine.Control;
 using OrionNative.Engine.Pipeline;
 using OrionNative.Engine.Run;
@@ -13,11 +13,12 @@ namespace OrionNative.Engine.Hosting.Swarm;
 
 sealed partial class PeerWork
 {
-    readonly ConcurrentDictionary<(PeerId From, int Step, ulong Name), BulkAssembly> _shares = new();
+    readonly Lock _sharesGate = new();
+    readonly Dictionary<PeerId, IncomingShare> _shares = [];
     readonly Dictionary<PeerId, (PeerLink Link, int Step, ulong Name)> _given = [];
     OrchestratorMessage.Reduce? _reduce;
     bool _isReduceSummed;
-    PeerId[] _replicas = [];
+    long _shareBytes;   // under _sharesGate; 0 while this peer holds no stage
     uint _shareSerial;
     volatile bool _hasShareCome;
 
@@ -31,36 +32,18 @@ sealed partial class PeerWork
     // counts what is asked of the compute thread that changes the gradient sum; written on the loop
     volatile int _sumVersion;
 
-    /// <summary>The other holders of this stage.</summary>
-    public void Placed(Placement placement) =>
-        _replicas = placement.TryFind(_self, out Member self) ? [.. placement.Members.Where(member => member.Stage == self.Stage && member.Peer != _self).Select(member => member.Peer)] : [];
-
     // ---- giving ----
 
-    /// <summary>Sends this peer's sum to the other holders of the stage under the name of what it holds.</summary>
-    public void OfferShare(int step, ulong name)
+    /// <summary>Sends this peer's sum to a replica under the name of what it holds, once over a connection.</summary>
+    public void GiveShare(PeerId peer, int step, ulong name)
     {
-        foreach ((PeerId peer, PeerLink link) in _links())
+        if (_stage is not { } stage || !_links().TryGetValue(peer, out PeerLink? link) || link.Connection is null)
         {
-            GiveShare(peer, link, step, name);
+            return;
         }
-    }
 
-    /// <summary>A replica's link came (back): it may miss this peer's share.</summary>
-    public void LinkUp(PeerId peer, PeerLink link)
-    {
-        if (_reduce is { } reduce && Own(reduce) is { } own)
-        {
-            GiveShare(peer, link, reduce.Step, own.Name);
-        }
-    }
-
-    GradientShare? Own(OrchestratorMessage.Reduce reduce) => reduce.Shares.FirstOrDefault(share => share.Peer == _self && share.Stage == _stageIndex);
-
-    void GiveShare(PeerId peer, PeerLink link, int step, ulong name)
-    {
         (PeerLink, int, ulong) gift = (link, step, name);
-        if (_stage is not { } stage || !_replicas.Contains(peer) || link.Connection is null || (_given.TryGetValue(peer, out (PeerLink, int, ulong) last) && last == gift))
+        if (_given.TryGetValue(peer, out (PeerLink, int, ulong) last) && last == gift)
         {
             return;
         }
@@ -101,7 +84,7 @@ sealed partial class PeerWork
         TaskCompletionSource<bool> read = new(TaskCreationOptions.RunContinuationsAsynchronously);
         _queue.Add(new ComputeItem
         {
-            Task = ComputeTask.Copy,
+            Task = ComputeTask.Share,
             Do = () =>
             {
                 bool isSame = version == _sumVersion;
@@ -119,35 +102,65 @@ sealed partial class PeerWork
     // ---- taking ----
 
     // On a transport's thread. A share may come before this peer hears of the reduction, but not before it holds the stage.
-    void TakeShare(PeerId from, in MessageHeader header, Slot slot)
+    bool TakeShare(PeerId from, in MessageHeader header, Slot slot)
     {
         _hasShareCome = true;
-        (PeerId, int, ulong) key = (from, (int)header.Step, header.Tag);
-        if (!_shares.TryGetValue(key, out BulkAssembly? share))
+        IncomingShare? share;
+        lock (_sharesGate)
         {
-            if (header.Stage != _stageIndex || header.Step <= _appliedStep || _stage is not { } stage)
+            if (_shareBytes == 0 || header.Stage != _stageIndex || (int)header.Step <= _appliedStep)
             {
-                return;
+                return false;
             }
 
-            share = _shares.GetOrAdd(key, _ => new BulkAssembly(stage.Gradients.Bytes));
+            if (!_shares.TryGetValue(from, out share) || share.IsBefore(header))
+            {
+                LetGo(share);
+                _shares[from] = share = new IncomingShare(header, new BulkAssembly(_shareBytes));
+            }
+            else if (!share.Is((int)header.Step, header.Tag))
+            {
+                return false;   // of a transfer that a newer one has followed
+            }
         }
 
-        if (share.Take((int)header.Part, slot.Span((int)header.PayloadBytes)))
+        if (share.Parts.Take((int)header.Part, slot.Span((int)header.PayloadBytes)))
         {
             _loop.Add(LoopEvent.Of(TryFinishReduce));
         }
+
+        return true;
     }
 
-    // A sum that is still queued reads shares: they go on the compute thread, behind it.
+    void HoldShares(long bytes)
+    {
+        lock (_sharesGate)
+        {
+            _shareBytes = bytes;
+        }
+    }
+
     void ReleaseShares(int lastStep)
     {
-        foreach ((PeerId From, int Step, ulong Name) key in _shares.Keys.Where(key => key.Step <= lastStep).ToArray())
+        lock (_sharesGate)
         {
-            if (_shares.TryRemove(key, out BulkAssembly? share))
+            foreach ((PeerId from, IncomingShare share) in _shares)
             {
-                _queue.Add(new ComputeItem { Task = ComputeTask.Copy, Do = share.Dispose });
+                if (share.Step <= lastStep)
+                {
+                    _shares.Remove(from);   // a dictionary may lose entries while it is walked
+                    LetGo(share);
+                }
             }
+        }
+    }
+
+    // A sum that is asked for on the loop and still queued reads shares: they go on the compute thread, behind it.
+    void LetGo(IncomingShare? share)
+    {
+        if (share is not null)
+        {
+            _loop.Add(LoopEvent.Of(() => _queue.Add(new ComputeItem { Task = ComputeTask.Share, Do = share.Parts.Dispose })));
         }
     }
 
@@ -156,11 +169,6 @@ sealed partial class PeerWork
     public void BeginReduce(OrchestratorMessage.Reduce reduce)
     {
         (_reduce, _isReduceSummed) = (reduce, false);
-        if (Own(reduce) is { } own)
-        {
-            OfferShare(reduce.Step, own.Name);
-        }
-
         TryFinishReduce();
     }
 
@@ -177,7 +185,7 @@ sealed partial class PeerWork
         foreach (GradientShare share in reduce.Shares.Where(share => share.Stage == _stageIndex))
         {
             BulkAssembly? part = null;
-            if (share.Peer != _self && (!_shares.TryGetValue((share.Peer, reduce.Step, share.Name), out part) || !part.IsWhole))
+            if (share.Peer != _self && !TryFindWhole(share.Peer, reduce.Step, share.Name, out part))
             {
                 return;
             }
@@ -205,4 +213,31 @@ sealed partial class PeerWork
             return () => _step(core => core.Schedule.HandleReduced(reduce.ReduceId, [.. squares], _effects()));
         });
     }
+
+    bool TryFindWhole(PeerId from, int step, ulong name, [NotNullWhen(true)] out BulkAssembly? parts)
+    {
+        lock (_sharesGate)
+        {
+            parts = _shares.TryGetValue(from, out IncomingShare? share) && share.Is(step, name) && share.Parts.IsWhole ? share.Parts : null;
+        }
+
+        return parts is not null;
+    }
+}
+
+/// <summary>A replica's share on its way in: the newest transfer of that replica.</summary>
+sealed class IncomingShare(in MessageHeader first, BulkAssembly parts)
+{
+    readonly ulong _name = first.Tag;
+    readonly ushort _serial = first.Attempt;
+
+    public int Step { get; } = (int)first.Step;
+
+    public BulkAssembly Parts => parts;
+
+    public bool Is(int step, ulong name) => Step == step && _name == name;
+
+    /// <summary>True if a piece belongs to a later share. The sender counts its transfers; the count may wrap.</summary>
+    public bool IsBefore(in MessageHeader piece) =>
+        (int)piece.Step > Step || ((int)piece.Step == Step && piece.Tag != _name && (short)(piece.Attempt - _serial) > 0);
 }

@@ -1,5 +1,4 @@
 // The state of a stage: loaded from the seed, a checkpoint or a living replica, and stepped.
-using System.Collections.Concurrent;
 using System.Globalization;
 using System.Text;
 using OrionNative.Engine.Control;
@@ -15,10 +14,16 @@ sealed partial class PeerWork
 {
     static readonly TimeSpan _nextPieceWithin = TimeSpan.FromSeconds(60);
 
-    readonly ConcurrentDictionary<(PeerId From, MessageKind Kind, ulong Tag), BulkAssembly> _assemblies = new();
-    TaskCompletionSource<BulkAssembly>? _awaitedState;
-    int _appliedStep = -1;
-    int _stageIndex;
+    sealed record IncomingState(PeerId From, ulong Tag, BulkAssembly Parts)
+    {
+        public TaskCompletionSource Whole { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public bool Is(PeerId from, in MessageHeader header) => header.Kind == MessageKind.Weights && from == From && header.Tag == Tag;
+    }
+
+    IncomingState? _incomingState;   // written by whoever fetches, read by a transport's thread
+    volatile int _appliedStep = -1;
+    volatile int _stageIndex;
     int _admittedEpoch;
     uint _stateSerial;
 
@@ -84,9 +89,9 @@ sealed partial class PeerWork
         string failure = $"{source.Short} is not connected";
         for (int attempt = 0; attempt < 100 && life == _life; attempt++)
         {
-            if (_links().TryGetValue(source, out PeerLink? link) && link.Connection is not null)
+            if (await LinkTo(source) is { } link)
             {
-                failure = await TryFetchState(link, source, step);
+                failure = await TryFetchState(link, source, step, life);
                 if (failure.Length == 0)
                 {
                     break;
@@ -99,15 +104,20 @@ sealed partial class PeerWork
         PostLoaded(life, step, failure);
     }
 
-    async Task<string> TryFetchState(PeerLink link, PeerId source, int step)
+    // links are the loop's
+    Task<PeerLink?> LinkTo(PeerId peer)
     {
-        uint serial = ++_stateSerial;
-        long bytes = StateBytes();
-        BulkAssembly assembly = new(bytes);
-        ulong tag = ((ulong)(uint)step << 32) | serial;
-        TaskCompletionSource<BulkAssembly> awaited = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        _awaitedState = awaited;
-        _assemblies[(source, MessageKind.Weights, tag)] = assembly;
+        TaskCompletionSource<PeerLink?> found = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        _loop.Add(LoopEvent.Of(() => found.SetResult(_links().TryGetValue(peer, out PeerLink? link) && link.Connection is not null ? link : null)));
+        return found.Task;
+    }
+
+    async Task<string> TryFetchState(PeerLink link, PeerId source, int step, int life)
+    {
+        uint serial = Interlocked.Increment(ref _stateSerial);
+        using BulkAssembly parts = new(StateBytes());
+        IncomingState incoming = new(source, TagOf(step, serial), parts);
+        Volatile.Write(ref _incomingState, incoming);
         try
         {
             byte[] ask = [(byte)ControlTag.StateAsked, .. BitConverter.GetBytes(step), .. BitConverter.GetBytes(serial)];
@@ -117,13 +127,21 @@ sealed partial class PeerWork
                 return $"{source.Short} says: {Encoding.UTF8.GetString(response.Body)}";
             }
 
-            await Arrival(awaited.Task, assembly);
-            TaskCompletionSource written = new();
-            OnCompute(ComputeTask.Fill, () =>
+            await Arrival(incoming.Whole.Task, parts);
+            // also when the state was given up meanwhile: what has arrived is freed behind it
+            TaskCompletionSource written = new(TaskCreationOptions.RunContinuationsAsynchronously);
+            _queue.Add(new ComputeItem
             {
-                WriteState(assembly);
-                written.SetResult();
-                return null;
+                Task = ComputeTask.Fill,
+                Do = () =>
+                {
+                    if (life == _life)
+                    {
+                        WriteState(parts);
+                    }
+
+                    written.SetResult();
+                },
             });
             await written.Task;
             return "";
@@ -134,10 +152,11 @@ sealed partial class PeerWork
         }
         finally
         {
-            _assemblies.TryRemove((source, MessageKind.Weights, tag), out _);
-            assembly.Dispose();
+            Interlocked.CompareExchange(ref _incomingState, null, incoming);
         }
     }
+
+    static ulong TagOf(int step, uint serial) => ((ulong)(uint)step << 32) | serial;
 
     // A large state may take hours; what counts is that it goes on.
     static async Task Arrival(Task whole, BulkAssembly assembly)
@@ -182,6 +201,7 @@ sealed partial class PeerWork
     void Loaded(int step, string failure)
     {
         _appliedStep = failure.Length == 0 ? step : -1;
+        HoldShares(failure.Length == 0 ? _stage!.Gradients.Bytes : 0);
         _step(core => core.HandleLoaded(step, failure, _now(), _effects()));
     }
 
@@ -195,17 +215,17 @@ sealed partial class PeerWork
 
         OnCompute(ComputeTask.Copy, () =>
         {
-            BulkAssembly copy = ReadState();
-            return () => _ = Stream(link, copy, step, serial);
+            _ = Stream(link, ReadState(), step, serial);
+            return null;
         });
         return "";
     }
 
     async Task Stream(PeerLink link, BulkAssembly copy, int step, uint serial)
     {
-        MessageHeader header = new() { Run = RunNumber, Kind = MessageKind.Weights, Step = (uint)step, Stage = (ushort)_stageIndex, Attempt = (ushort)serial, Tag = ((ulong)(uint)step << 32) | serial };
+        using BulkAssembly sent = copy;
+        MessageHeader header = new() { Run = RunNumber, Kind = MessageKind.Weights, Step = (uint)step, Stage = (ushort)_stageIndex, Attempt = (ushort)serial, Tag = TagOf(step, serial) };
         await BulkTransfer.SendAsync(link, _pool, header, copy.Bytes, (offset, slot, size) => CopyPiece(copy, offset, slot, size));
-        copy.Dispose();
     }
 
     static unsafe Task<bool> CopyPiece(BulkAssembly from, long offset, Slot slot, int size)
@@ -214,17 +234,25 @@ sealed partial class PeerWork
         return Task.FromResult(true);
     }
 
-    /// <summary>A piece of a transfer arrived; called on a transport's thread.</summary>
-    public void TakePiece(PeerId from, in MessageHeader header, Slot slot)
+    /// <summary>A piece of a transfer arrived; called on a transport's thread. False: nobody waits for it.</summary>
+    public bool TakePiece(PeerId from, in MessageHeader header, Slot slot)
     {
         if (header.Kind == MessageKind.PseudoGradient)
         {
-            TakeShare(from, header, slot);
+            return TakeShare(from, header, slot);
         }
-        else if (_assemblies.TryGetValue((from, header.Kind, header.Tag), out BulkAssembly? assembly) && assembly.Take((int)header.Part, slot.Span((int)header.PayloadBytes)))
+
+        if (Volatile.Read(ref _incomingState) is not { } incoming || !incoming.Is(from, header))
         {
-            _awaitedState?.TrySetResult(assembly);
+            return false;
         }
+
+        if (incoming.Parts.Take((int)header.Part, slot.Span((int)header.PayloadBytes)))
+        {
+            incoming.Whole.TrySetResult();
+        }
+
+        return true;
     }
 
     // ---- apply ----

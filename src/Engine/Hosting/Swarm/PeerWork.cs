@@ -40,7 +40,7 @@ sealed partial class PeerWork : IDisposable
     long _busyTicks;
     long _backwards;
     uint _sendSerial;
-    int _life;
+    volatile int _life;   // counts states given up; written on the loop
 
     public PeerWork(
         RunDescription run, PeerHostOptions options, PeerId self, Mailbox<LoopEvent> loop, Func<Dictionary<PeerId, PeerLink>> links,
@@ -50,6 +50,7 @@ sealed partial class PeerWork : IDisposable
         (_rehearseSeconds, _drill) = (options.RehearseSeconds, options.Drill);
         Payload = CodePayload.Of(run.Model, run.Config);
         Schedule = RunSegments.ScheduleOf(run.Model, run.Config);
+        _sendSerial = self.Mark();   // two peers that send the same microbatch under the same attempt are not one sender
         _device = Devices.Open(options.Device, options.Threads);
         _pool = new PinnedPool(PoolOf(Payload, run.Config));
         _stateDirectory = options.StateDirectory;
@@ -320,6 +321,7 @@ sealed partial class PeerWork : IDisposable
         _sumVersion++;
         Kept.Clear();
         AbandonReduce();
+        HoldShares(0);
         ReleaseShares(int.MaxValue);
         _given.Clear();
     }

@@ -25,8 +25,8 @@ enum PeerEffectKind : byte
     /// <summary>Set the step's gradient sum to zero.</summary>
     ResetGradients,
 
-    /// <summary>Send the own gradient sum of Step to the replicas as the share ShareName, while it does not change.</summary>
-    OfferShare,
+    /// <summary>Send the own gradient sum of Step to Peer as the share ShareName, while it does not change; once over a connection.</summary>
+    GiveShare,
 
     /// <summary>Sum the shares of this stage (Detail, an OrchestratorMessage.Reduce) in their order into a buffer of its own;
     /// answer with HandleReduced.</summary>

@@ -17,6 +17,7 @@ sealed partial class PeerSchedule
     OrchestratorMessage.Reduce? _pendingReduce;
     OrchestratorMessage.Reduce? _waitingReduce;
     long _sealedId;
+    ulong _sealedShare;
     long _reducedId;
     bool _isApplying;
 
@@ -129,8 +130,17 @@ sealed partial class PeerSchedule
             return;
         }
         _sealedId = reduce.ReduceId;
+        _sealedShare = own?.Name ?? 0;
         TellStatus(now, effects);
+        foreach (Member member in _placement.Members)
+            GiveSealedShare(member, effects);
         effects.Add(new PeerEffect(PeerEffectKind.Reduce) { Step = Step, ReduceId = reduce.ReduceId, Detail = reduce });
+    }
+
+    void GiveSealedShare(in Member replica, PeerEffects effects)
+    {
+        if (_sealedShare != 0)
+            GiveShare(replica, _sealedShare, effects);
     }
 
     /// <summary>The host summed the shares. TensorSquares: one sum of squares per tensor of this stage, canonical order.</summary>
@@ -160,6 +170,7 @@ sealed partial class PeerSchedule
     {
         effects.Add(new PeerEffect(PeerEffectKind.AbandonReduce) { Step = Step, ReduceId = _sealedId });
         _sealedId = 0;
+        _sealedShare = 0;
         _reducedId = 0;
     }
 

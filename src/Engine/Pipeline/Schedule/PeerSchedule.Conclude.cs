@@ -1,7 +1,7 @@
 // The end of a step as one peer sees it coming: a gradient share travels before the orchestrator asks for it.
 //   fed         stage 0: everything is given out and taken up;   later stages: every holder of the stage before said AllHanded
 //   AllHanded   fed, and the next stage has accepted all that is here: told to the next stage once a step
-//   OfferShare  fed, and everything here is in the sum: the share goes to the replicas under the name of what it holds
+//   offer       fed, and everything here is in the sum: the share goes to the replicas under the name of what it holds
 // All of it is a hint. A peer that is lost later lets more work come; then the sum grows, and Reduce asks for a share of another
 // name, which is sent when it is asked for. Nothing is sealed here, so the host stops sending a sum that changes under way.
 using OrionNative.Engine.Control;
@@ -47,7 +47,7 @@ sealed partial class PeerSchedule
     {
         if (!_isAllHanded && !IsLastStage && IsEverythingHeld())
             TellAllHanded(effects);
-        if (!IsComputing && _inFlight == 0 && HasReplica())
+        if (!IsComputing && _inFlight == 0)
             OfferShare(effects);
     }
 
@@ -71,16 +71,7 @@ sealed partial class PeerSchedule
         }
     }
 
-    bool HasReplica()
-    {
-        foreach (Member member in _placement.Members)
-        {
-            if (member.Stage == Stage && member.Peer != _self)
-                return true;
-        }
-        return false;
-    }
-
+    // A newcomer that still loads takes part in the next step's sum, not in this one's.
     void OfferShare(PeerEffects effects)
     {
         if (_contributed.Next(0) < 0 || !_placement.TryFind(_self, out Member self))
@@ -89,6 +80,16 @@ sealed partial class PeerSchedule
         if (name == _offeredShare)
             return;
         _offeredShare = name;
-        effects.Add(new PeerEffect(PeerEffectKind.OfferShare) { Step = Step, ShareName = name });
+        foreach (Member member in _placement.Members)
+        {
+            if (member.State != MemberState.Joining)
+                GiveShare(member, name, effects);
+        }
+    }
+
+    void GiveShare(in Member replica, ulong name, PeerEffects effects)
+    {
+        if (replica.Stage == Stage && replica.Peer != _self)
+            effects.Add(new PeerEffect(PeerEffectKind.GiveShare) { Peer = replica.Peer, Step = Step, ShareName = name });
     }
 }

@@ -104,7 +104,12 @@ sealed partial class PeerSchedule
     /// <summary>The connection to a peer opened or closed.</summary>
     public void HandleLink(PeerId peer, bool isUp, Instant now, PeerEffects effects)
     {
-        if (!(isUp ? _linked.Add(peer) : _linked.Remove(peer)) || !_neighbourIndex.TryGetValue(peer, out int i))
+        if (!(isUp ? _linked.Add(peer) : _linked.Remove(peer)))
+            return;
+        // a replica whose connection comes (back) may miss this peer's share of the open reduction
+        if (isUp && _placement.TryFind(peer, out Member replica))
+            GiveSealedShare(replica, effects);
+        if (!_neighbourIndex.TryGetValue(peer, out int i))
             return;
         ref Neighbour neighbour = ref _neighbours[i];
         neighbour.IsLinked = isUp;

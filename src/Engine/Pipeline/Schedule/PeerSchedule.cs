@@ -120,6 +120,7 @@ sealed partial class PeerSchedule
         _pendingRebuild = null;
         _pendingReduce = null;
         _sealedId = 0;
+        _sealedShare = 0;
         _reducedId = 0;
         _isAllHanded = false;
         _offeredShare = 0;

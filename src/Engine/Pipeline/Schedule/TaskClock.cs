@@ -1,6 +1,6 @@
 // How long the compute thread has been at what it does, and how long such a task usually takes this peer.
 //   usual(sum, apply, clear) = m, the average so far; the estimate until there is one      they come with every step
-//   usual(load, fill, copy, save) = max(estimate, m)      the next one may have another slice, another disk, a cold cache
+//   usual(share, load, fill, copy, save) = max(estimate, m)      the next one may have another slice, another disk, a cold cache
 //   m' = m + 0.2 (sample - m); a sample below m/2 replaces it: no task is faster than the device, so m was made of cold starts
 // A microbatch is measured by the schedule. Tasks end in the order in which they began. Time in which the whole process stood
 // still counts for nothing: no look came either, and no estimate is made of such a task. Pure; the host locks it.
