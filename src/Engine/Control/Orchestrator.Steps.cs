@@ -19,6 +19,7 @@ sealed partial class Orchestrator
     readonly SortedDictionary<int, HashSet<int>> _checkpointStages = [];
     readonly SortedDictionary<int, (PeerId Peer, int AdmittedEpoch)> _checkpointWriters = [];
     int _checkpointAsked;
+    Instant _checkpointAskedAt;
     double _lastScale, _lastNorm;
     ImmutableArray<GradientShare> _shares = [];
     long _reduceId;
@@ -337,11 +338,11 @@ sealed partial class Orchestrator
         Persist(new DurableRecord.StepCommitted(Branch, CommittedStep, _lastScale, norm, _table.Loss) { Shares = _shares });
         bool isLast = CommittedStep == _settings.StepCount || _stopReason.Length > 0;
         bool isDue = _settings.CheckpointEvery > 0 && CommittedStep % _settings.CheckpointEvery == 0;
-        bool isCheckpoint = isLast || isDue && !IsCheckpointUnderWay();
+        bool isCheckpoint = isLast || isDue && !IsCheckpointUnderWay(now);
         if (isCheckpoint)
         {
             _checkpointWriters.Clear();
-            _checkpointAsked = CommittedStep;
+            (_checkpointAsked, _checkpointAskedAt) = (CommittedStep, now);
         }
         foreach (PeerId peer in holders)
             SendCommit(peer, isCheckpoint && _checkpointWriters.TryAdd(_members[peer].Stage, (peer, _members[peer].AdmittedEpoch)));
@@ -355,9 +356,17 @@ sealed partial class Orchestrator
     }
 
     // Steps may be faster than the way up for their files: a due checkpoint is left out while the one before it still comes,
-    // else none would ever be whole. One that lost a writer comes no more.
-    bool IsCheckpointUnderWay() => _checkpointAsked > CheckpointStep
-        && _checkpointWriters.Values.All(w => _members.TryGetValue(w.Peer, out MemberInfo? member) && member.AdmittedEpoch == w.AdmittedEpoch);
+    // else none would ever be whole. One that lost a writer comes no more, and one whose writer has a full disk need not come.
+    bool IsCheckpointUnderWay(Instant now)
+    {
+        bool isAwaited = _checkpointAsked > CheckpointStep
+            && _checkpointWriters.Values.All(w => _members.TryGetValue(w.Peer, out MemberInfo? member) && member.AdmittedEpoch == w.AdmittedEpoch);
+        TimeSpan patience = isAwaited ? _checkpointWriters.Values.Max(w => LoadPatience(_members[w.Peer])) : TimeSpan.Zero;
+        if (!isAwaited || now - _checkpointAskedAt <= patience)
+            return isAwaited;
+        Note($"the checkpoint of step {_checkpointAsked} was not whole after {patience.TotalSeconds:F0} s and is awaited no more; look at the logs of the peers that wrote it");
+        return false;
+    }
 
     void SendCommit(PeerId peer, bool checkpoint) =>
         Send(peer, new OrchestratorMessage.Commit(CommittedStep, _lastScale, _lastNorm, checkpoint));

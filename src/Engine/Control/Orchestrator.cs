@@ -132,6 +132,10 @@ sealed partial class Orchestrator
                 member.LeaseUntil = Instant.Earlier(member.LeaseUntil, now + _settings.ReconnectWithin);
                 GrantElsewhere(member, now);
                 break;
+            case OrchestratorEvent.Disconnected gone when Phase == RunPhase.Gathering && _waiting.Remove(gone.Peer):
+                // no stage is cut for who is not here; back again, it asks again
+                Note($"{gone.Peer.Short} went before the run began");
+                break;
             case OrchestratorEvent.Tick:
                 Tick(now);
                 break;

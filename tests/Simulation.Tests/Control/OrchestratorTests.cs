@@ -104,6 +104,42 @@ public partial class OrchestratorTests
     }
 
     [Fact]
+    public void NewcomerGoesBeforeTheRunBegins_NoStageIsCutForIt_BackAgainItIsTaken()
+    {
+        Begin(Settings());
+        Join(1);
+        Do(new OrchestratorEvent.Disconnected(PeerId.FromNumber(1), IsGone: true));
+        Join(2);
+        Assert.Equal(RunPhase.Gathering, _core.Phase);
+        Say(1, new PeerMessage.Hello(0, false, new StepReport(0, 0, new MicrobatchSet(2), [], new MicrobatchSet(2))));
+        Assert.True(Last<OrchestratorMessage.Leave>(1).MayRejoin);
+        Say(1, new PeerMessage.Join(Profile(1), ""));
+        Assert.Equal(RunPhase.Loading, _core.Phase);
+    }
+
+    [Fact]
+    public void CheckpointNeverWhole_AfterItsPatience_TheNextOneIsAskedFor()
+    {
+        Begin(Settings() with { CheckpointEvery = 1, StepCount = 9 });
+        Join(1);
+        Join(2);
+        Load(1, 2);
+        ReduceOnce();
+        Assert.True(Last<OrchestratorMessage.Commit>(1).Checkpoint);
+        ReduceOnce();
+        Assert.False(Last<OrchestratorMessage.Commit>(1).Checkpoint, "the one of step 1 still comes");
+        Live(121, [1, 2]);
+        ReduceOnce();
+        Assert.True(Last<OrchestratorMessage.Commit>(1).Checkpoint, "the one of step 1 never came");
+        ReduceOnce();
+        Assert.False(Last<OrchestratorMessage.Commit>(1).Checkpoint);
+        Say(1, new PeerMessage.CheckpointWritten(1, 3, 0));
+        Assert.Equal(3, _core.CheckpointStep);
+        ReduceOnce();
+        Assert.True(Last<OrchestratorMessage.Commit>(1).Checkpoint);
+    }
+
+    [Fact]
     public void TokenUsedUp_SecondNewcomerRefused_KnownIdentityNeedsNone()
     {
         Begin(Settings(replicas: 3), tokenUses: 1);

@@ -239,17 +239,24 @@ sealed partial class PeerWork
                 [
                     .. stage.State.GroupBy(RunCheckpoint.GroupOf).Select(group => writer.WriteGroup(new TensorGroup(group.Key, [.. group.Select(RunCheckpoint.Source)]))),
                 ];
-                return () => _ = SendUp(writer, files, new FileOffered(epoch, step, index, "", 0, "", 0), life, tell);
+                return () => _ = SendUp(writer, files, new FileOffered(epoch, step, index, "", 0, "", 0), life, tell, Fail);
             }
             catch (Exception error) when (error is IOException or UnauthorizedAccessException)
             {
-                _log(error.Message);
-                return null;
+                return () => Fail(error.Message);
             }
         });
+
+        // people see it in the run's events: the orchestrator only misses a checkpoint
+        void Fail(string reason)
+        {
+            string text = $"could not save its part of the checkpoint of step {step}: {reason}";
+            _log(text);
+            tell(new PeerMessage.Says(text), null);
+        }
     }
 
-    async Task SendUp(CheckpointWriter writer, CheckpointFile[] files, FileOffered offer, int life, Action<PeerMessage, JsonObject?> tell)
+    async Task SendUp(CheckpointWriter writer, CheckpointFile[] files, FileOffered offer, int life, Action<PeerMessage, JsonObject?> tell, Action<string> fail)
     {
         HashSet<string> sent = [];
         string failure = await WhileWelcome(life, _tryToSave, async link =>
@@ -263,7 +270,7 @@ sealed partial class PeerWork
         writer.Dispose();
         if (failure.Length > 0)
         {
-            _log($"this stage's part of the checkpoint of step {offer.Step} did not reach the orchestrator: {failure}");
+            _loop.Add(LoopEvent.Of(() => fail(failure)));
         }
         else
         {
