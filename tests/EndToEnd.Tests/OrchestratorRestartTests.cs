@@ -95,11 +95,33 @@ public sealed class OrchestratorRestartTests : IDisposable
     }
 
     [Fact]
+    public void Orchestrator_GoneForGood_ItsPeersSayHowLongTheyWaitAndEnd()
+    {
+        _swarm.Orchestrate($"{Settings} --steps 1000000 --stages 2 --out far");
+        Process[] peers = [_swarm.Join("a", "--speed 1 --patience 2"), _swarm.Join("b", "--speed 1 --patience 2")];
+        WaitForStep("far", 1);
+        _swarm.Orchestrator.Kill();
+        foreach (Process peer in peers)
+        {
+            Assert.Equal(1, _swarm.StatusOf(peer, 30));
+        }
+
+        Assert.Matches("a: .*the orchestrator is away .*waits 2 s for it to be resumed", _swarm.Log);
+        Assert.Matches("a: .*no orchestrator .* at 127.0.0.1:[0-9]+ for [0-9]+ s", _swarm.Log);
+    }
+
+    [Fact]
     public void TrainingProcess_Killed_ItsPeersComeBackToTheResumedOne()
     {
         using (Process first = EngineProcess.Start(_folder.Path, $"train {Settings} --steps 60 --stages 2 --out far".Split(' ')))
         {
             WaitForStep("far", 10);
+            // a killed run's peers wait for the next one, but not for ever
+            foreach (string file in Directory.GetFiles(Path.Combine(_folder.Path, "far", "peers"), "process", SearchOption.AllDirectories))
+            {
+                Assert.Contains("--patience\0300\0", File.ReadAllText($"/proc/{File.ReadAllText(file)}/cmdline"), StringComparison.Ordinal);
+            }
+
             first.Kill();
             first.WaitForExit();
         }

@@ -28,9 +28,10 @@ static class JoinCommand
         Option<string?> model = new("--model") { Description = "take part only if the run trains this model: a preset or a model file", HelpName = "name" };
         Option<string?> tokenizer = new("--tokenizer") { Description = "take part only if the run's tokenizer is this: byte or a tokenizer.json", HelpName = "name" };
         Option<string?> log = new("--log") { Description = "file for this peer's log instead of standard error", HelpName = "file" };
+        Option<double> patience = new Option<double>("--patience") { Description = "seconds that an orchestrator which was here may stay away before this peer gives it up", DefaultValueFactory = _ => PeerHostOptions.DefaultAwayAtMost.TotalSeconds }.Between(1, 1e6);
         Option<bool> local = new("--local") { Description = "the process that started this one runs the orchestrator", Hidden = true };
         command.Add(url);
-        foreach (Option option in (Option[])[state, listen, advertise, device, threads, rehearse, hang, memory, speed, model, tokenizer, log, local])
+        foreach (Option option in (Option[])[state, listen, advertise, device, threads, rehearse, hang, memory, speed, model, tokenizer, log, patience, local])
         {
             command.Add(option);
         }
@@ -57,6 +58,7 @@ static class JoinCommand
             {
                 MemoryBytes = Bytes(parsed.GetValue(memory)),
                 Speed = parsed.GetValue(speed),
+                AwayAtMost = TimeSpan.FromSeconds(parsed.GetValue(patience)),
                 Drill = HangDrill.Parse(parsed.GetValue(hang)),
                 Model = parsed.GetValue(model) is { } wanted ? ResolvedRun.LoadModel(wanted) : null,
                 TokenizerHash = parsed.GetValue(tokenizer) is { } accepted ? ResolvedRun.LoadTokenizer(accepted).Hash : null,

@@ -16,6 +16,10 @@ namespace OrionNative.Engine.Hosting.Swarm;
 /// <summary>Runs S stages x R replicas as processes of this machine.</summary>
 sealed class LocalSwarm : IDisposable
 {
+    /// <summary>Peers that outlive this process (SIGKILL) wait for `train --resume`, which finds the open step with them, and
+    /// then end: nobody may be there any more who knows of them.</summary>
+    const int PatienceSeconds = 300;
+
     readonly OrchestratedRun _orchestrated;
     readonly Process?[] _peers;
     readonly PeerId[] _ids;
@@ -103,7 +107,7 @@ sealed class LocalSwarm : IDisposable
         [
             Path.Combine(AppContext.BaseDirectory, "orion-engine.dll"), "join", join.Reveal(), "--local", "--state", folder,
             "--threads", threads.ToString(CultureInfo.InvariantCulture), "--listen", isLinked ? _access[index].Target.ToString() : "127.0.0.1:0",
-            "--speed", "1", "--device", config.Device, "--rehearse-seconds", _rehearseSeconds[index].ToString(CultureInfo.InvariantCulture), "--log", Path.Combine(folder, "peer.log"),
+            "--patience", PatienceSeconds.ToString(CultureInfo.InvariantCulture), "--speed", "1", "--device", config.Device, "--rehearse-seconds", _rehearseSeconds[index].ToString(CultureInfo.InvariantCulture), "--log", Path.Combine(folder, "peer.log"),
         ];
         if (_rehearseHangs[index] is { } drill)
         {

@@ -30,6 +30,18 @@ sealed partial class OrchestratorHost
         }
     }
 
+    void GiveFile(PeerLink link, ulong id, PeerId peer, FileAsked asked)
+    {
+        if (_core.Placement.TryFind(peer, out _))
+        {
+            _ = Task.Run(() => SendFile(link, id, asked));
+        }
+        else
+        {
+            link.Respond(id, 1, Encoding.UTF8.GetBytes($"{peer.Short} is no member of this run: its checkpoints are not for it"));
+        }
+    }
+
     async Task SendFile(PeerLink link, ulong id, FileAsked asked)
     {
         try

@@ -32,7 +32,7 @@ sealed partial class OrchestratorHost : IDisposable
     readonly Orchestrator _core;
     readonly QuicEndpoint _endpoint;
     readonly NodeIdentity _identity;
-    readonly BlockingCollection<Action> _events = new(new ConcurrentQueue<Action>());
+    readonly BlockingCollection<Action> _events = new(new ConcurrentQueue<Action>());   // bounded by links, see Handler
     readonly Dictionary<PeerId, PeerLink> _links = [];
     readonly Dictionary<PeerLink, (long OpenedAt, PeerId Peer)> _newcomers = [];
     readonly Dictionary<PeerId, string> _addresses = [];
@@ -310,12 +310,13 @@ sealed partial class OrchestratorHost : IDisposable
     {
         if (message is PeerMessage.Join join)
         {
-            _addresses[peer] = join.Profile.Address;
             if (join.Profile.Peer != peer)
             {
                 _whenNoted?.Invoke($"{peer.Short} claimed to be {join.Profile.Peer.Short} and was ignored");
                 return;
             }
+
+            _addresses[peer] = join.Profile.Address;
         }
         else if (message is PeerMessage.CheckpointWritten written)
         {
@@ -325,6 +326,11 @@ sealed partial class OrchestratorHost : IDisposable
         }
 
         Step(new OrchestratorEvent.Received(peer, message, DateTimeOffset.UtcNow.ToUnixTimeSeconds()));
+        if (!_core.HasAdmitted(peer))
+        {
+            // members let those connect whose address they are told
+            _addresses.Remove(peer);
+        }
     }
 
     // The files that a stage speaks of are here, if they are: their last pieces were taken before it spoke.
@@ -342,6 +348,10 @@ sealed partial class OrchestratorHost : IDisposable
 
     sealed class Handler(OrchestratorHost host) : ILinkHandler
     {
+        /// <summary>A member says eight things a second and one for each microbatch: minutes in which the loop waits for a disk.</summary>
+        const int WaitingMost = 4096;
+
+        int _waiting;
         PeerId _peer;
 
         public void Opened(PeerLink link)
@@ -374,32 +384,49 @@ sealed partial class OrchestratorHost : IDisposable
                     break;
                 case ControlTag.FromPeer:
                     (PeerMessage message, JsonObject? beside) = ControlCodec.Decode<PeerMessage>(body[1..]);
-                    host._events.Add(() => host.Received(_peer, message, beside));
+                    Post(link, () => host.Received(_peer, message, beside));
                     break;
                 case ControlTag.Contributed:
                     PeerMessage.Contributed contributed = ControlCodec.DecodeContributed(body);
-                    host._events.Add(() => host.Received(_peer, contributed, null));
+                    Post(link, () => host.Received(_peer, contributed, null));
                     break;
                 case ControlTag.Heartbeat:
                     PeerMessage.Heartbeat heartbeat = ControlCodec.DecodeHeartbeat(body);
-                    host._events.Add(() => host.Received(_peer, heartbeat, null));
+                    Post(link, () => host.Received(_peer, heartbeat, null));
                     break;
                 case ControlTag.Figures:
                     PeerTold told = ControlCodec.DecodeFigures(body);
-                    host._events.Add(() => host.TakeFigures(_peer, told));
+                    Post(link, () => host.TakeFigures(_peer, told));
                     break;
                 case ControlTag.FileAsked:
                     FileAsked asked = FileAsked.Decode(body);
-                    _ = Task.Run(() => host.SendFile(link, id, asked));
+                    Post(link, () => host.GiveFile(link, id, _peer, asked));
                     break;
                 case ControlTag.FileOffered:
                     FileOffered offer = FileOffered.Decode(body);
-                    host._events.Add(() => host.TakeOffer(link, id, _peer, offer, ref _isGranted));
+                    Post(link, () => host.TakeOffer(link, id, _peer, offer, ref _isGranted));
                     break;
                 default:
                     link.Close($"peer {_peer.Short} asked something ({body.Length} bytes) that it may not");
                     break;
             }
+        }
+
+        // Whoever says more than the loop can hear loses its link: with Hello both sides begin again from what they know.
+        void Post(PeerLink link, Action what)
+        {
+            if (Interlocked.Increment(ref _waiting) > WaitingMost)
+            {
+                Interlocked.Decrement(ref _waiting);
+                link.Close($"{WaitingMost} words of {_peer.Short} wait to be heard; it says too much, or this process stands still");
+                return;
+            }
+
+            host._events.Add(() =>
+            {
+                Interlocked.Decrement(ref _waiting);
+                what();
+            });
         }
 
         public void Closed(PeerLink link, CloseReason reason) => host._events.Add(() =>

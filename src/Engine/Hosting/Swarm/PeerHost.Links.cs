@@ -35,7 +35,11 @@ sealed partial class PeerHost
                 return Answer.Accepted;
             }
 
-            host._work!.TakePiece(_peer, header, slot);
+            if (!host._work!.TakePiece(_peer, header, slot))
+            {
+                return Answer.Refused(Refusal.Unexpected);   // nobody waits for it: its sender can stop
+            }
+
             link.Grant(slot, Lane.Bulk);
             return Answer.Accepted;
         }
@@ -90,7 +94,7 @@ sealed partial class PeerHost
 
         void StateAsked(PeerLink link, ulong id, int step, uint serial) => host.Post(() =>
         {
-            string refusal = host._work?.SendState(link, step, serial) ?? "holds nothing";
+            string refusal = !host.IsReplica(_peer) ? "gives its state to replicas of its own stage" : host._work?.SendState(link, step, serial) ?? "holds nothing";
             link.Respond(id, (ushort)(refusal.Length > 0 ? 1 : 0), Encoding.UTF8.GetBytes(refusal));
         });
 
