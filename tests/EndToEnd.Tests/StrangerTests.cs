@@ -51,7 +51,7 @@ public sealed class StrangerTests
         Ear ear = new();
         PeerLink home = new(options, ear);
         endpoint.Dial(run.Swarm.Orchestrator.Address, invitation.NodeId, home);
-        Assert.True(ear.IsOpen.Wait(TimeSpan.FromSeconds(10)));
+        Assert.True(ear.IsOpen.Wait(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
 
         int checkpoint = (int)run.Events("CheckpointCompleted").Last()["Step"]!;
         Response file = await home.RequestAsync(new FileAsked(checkpoint, "manifest.json", 1).Encode(), TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
@@ -69,7 +69,7 @@ public sealed class StrangerTests
         string address = (string)run.Events("PeerAdmitted").First(line => (string)line["Profile"]!["Peer"]! == run.Swarm.Ids[1].ToString())["Profile"]!["Address"]!;
         Ear other = new();
         endpoint.Dial(IPEndPoint.Parse(address), run.Swarm.Ids[1].ToNodeId(), new PeerLink(options, other));
-        Assert.True(other.IsClosed.Wait(TimeSpan.FromSeconds(10)));
+        Assert.True(other.IsClosed.Wait(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
         Assert.False(other.IsOpen.IsSet, "a peer let a stranger in");
         run.WaitForEnd(60);
         run.RequireExactlyOnce(config);
