@@ -3,21 +3,14 @@
 namespace OrionNative.Kernels;
 
 /// <summary>A place to compute: memory, operations, and the order in which they happen.</summary>
-public interface IDevice : IDisposable
+public interface IDevice : IDeviceSizes, IDisposable
 {
-    /// <summary>For people: "cpu (AVX-512, 2 threads)", "cuda:0 (NVIDIA H200)".</summary>
-    string Name { get; }
-
-    /// <summary>Type of weights and activations in products: Float32 on the CPU, BFloat16 on CUDA. Statistics and gradient
-    /// accumulators are Float32 everywhere.</summary>
-    ElementType ComputeType { get; }
-
     /// <summary>Bytes of memory that the device has for work, used ones included.</summary>
     long MemoryBytes { get; }
 
-    /// <summary>Bytes that the operations hold for themselves now, beside what <see cref="Allocate"/> gave: on the CPU the packed
-    /// panels of products, there from the start; on CUDA a workspace that grows with the shapes seen.</summary>
-    long WorkspaceBytes { get; }
+    bool IDeviceSizes.IsApart => Transfers.IsApart;
+
+    IScratchSizes IDeviceSizes.Scratch => Ops;
 
     /// <summary>The operations, executed in the order of the calls.</summary>
     IOps Ops { get; }

@@ -6,4 +6,7 @@
 namespace OrionNative.Kernels;
 
 /// <summary>Every operation a model, an optimizer or a boundary needs.</summary>
-public partial interface IOps;
+public partial interface IOps : IScratchSizes;
+
+/// <summary>Scratch memory that operations ask their callers for.</summary>
+public partial interface IScratchSizes;

@@ -13,7 +13,7 @@ static class DeviceFit
 
     /// <summary>Does nothing, or says which size of the model the device cannot compute.</summary>
     /// <exception cref="ConfigurationException">A size does not fit; the message names it and what would.</exception>
-    public static void Check(ModelConfig model, IDevice device)
+    public static void Check(ModelConfig model, IDeviceSizes device)
     {
         if (device.ComputeType != ElementType.BFloat16)
         {

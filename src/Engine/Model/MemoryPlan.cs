@@ -22,7 +22,7 @@ readonly record struct MemoryPlan(
     public long Total => Weights + Gradients + OptimizerState + (Slot * Slots) + Scratch + Cache;
 
     /// <summary>The plan of a stage, without its optimizer.</summary>
-    public static MemoryPlan Of(ModelConfig model, StageRange range, StageOptions options, IDevice device)
+    public static MemoryPlan Of(ModelConfig model, StageRange range, StageOptions options, IDeviceSizes device)
     {
         (long values, long gradients) = ParameterSet.Measure(model, range, device.ComputeType);
         StageMemory memory = new(model, range, options, device, new Arena(0));

@@ -46,12 +46,12 @@ sealed class StageMemory
     readonly ElementType _type;
     readonly nint[] _frames;
 
-    public StageMemory(ModelConfig model, StageRange range, StageOptions options, IDevice device, Arena arena)
+    public StageMemory(ModelConfig model, StageRange range, StageOptions options, IDeviceSizes device, Arena arena)
     {
         (_model, _range, _options, _type) = (model, range, options, device.ComputeType);
-        IsOffloaded = options.Offload && options.Training && device.Transfers.IsApart;
+        IsOffloaded = options.Offload && options.Training && device.IsApart;
         long before = arena.Bytes;
-        Scratch = LayScratch(arena, device.Ops);
+        Scratch = LayScratch(arena, device.Scratch);
         BlockActivations shared = options.Training && options.Recompute == RecomputeKind.None ? default : LayShared(arena);
         _frames = LayFrames(arena, shared);
         ScratchBytes = arena.Bytes - before;
@@ -103,7 +103,7 @@ sealed class StageMemory
 
     int AttendedColumns => _model.QueryHeads * _model.HeadWidth;
 
-    ScratchMemory LayScratch(Arena arena, IOps ops)
+    ScratchMemory LayScratch(Arena arena, IScratchSizes sizes)
     {
         AttentionShape shape = new(_options.Sequences, _options.Tokens, _model.QueryHeads, _model.KeyValueHeads, _model.HeadWidth);
         bool training = _options.Training;
@@ -113,8 +113,8 @@ sealed class StageMemory
             Product: arena.Take(_type, Rows, _model.FeedForward),
             QueryKeyValueGradient: training ? arena.Take(_type, Rows, PackedColumns) : default,
             AnchorRowGradient: training && _model.AnchorRank > 0 ? arena.Take(_type, Rows, _model.AnchorRank) : default,
-            Attention: training ? arena.TakeBytes(ops.AttentionBackwardBytes(shape)) : 0,
-            Classifier: _range.HasHead ? arena.TakeBytes(ops.ClassifierBytes(Rows, _model.Width, _model.Vocabulary)) : 0,
+            Attention: training ? arena.TakeBytes(sizes.AttentionBackwardBytes(shape)) : 0,
+            Classifier: _range.HasHead ? arena.TakeBytes(sizes.ClassifierBytes(Rows, _model.Width, _model.Vocabulary)) : 0,
             Sums: arena.Take(ElementType.Float64, 1, 1),
             RotaryTable: arena.Take(ElementType.Float32, _model.Context, _model.HeadWidth));
     }

@@ -56,7 +56,7 @@ sealed unsafe class StageWorker : IDisposable
     }
 
     /// <summary>What such a worker will occupy, known before one is built: with a second gradient, the reduced one.</summary>
-    public static MemoryPlan Plan(ModelConfig model, StageRange range, RunConfig run, IDevice device, int slots)
+    public static MemoryPlan Plan(ModelConfig model, StageRange range, RunConfig run, IDeviceSizes device, int slots)
     {
         MemoryPlan plan = MemoryPlan.Of(model, range, OptionsOf(run, slots), device);
         (long state, long host) = Optimizer.Measure(model, range, run, device);

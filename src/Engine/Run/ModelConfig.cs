@@ -85,18 +85,28 @@ public sealed record ModelConfig
     };
 
     /// <summary>N_matmul: the weights that every token is multiplied with, so without norms and embedding tables.</summary>
-    public long MatmulParameters
+    public long MatmulParameters => MatmulParametersOf(0, Layers);
+
+    /// <summary>The share of N_matmul of the blocks [first, end): with W4 where one sends a code, Wd (and the anchor's second factor) where
+    /// one receives it, and the head behind the last.</summary>
+    public long MatmulParametersOf(int first, int end)
     {
-        get
+        long codes = 0;
+        foreach (int boundary in HasCodes ? Boundaries : [])
         {
-            long codes = HasCodes ? Boundaries.Count * ((2L * Width * CodeWidth) + ((long)AnchorRank * Width)) : 0;
-            return (Layers * (BlockParameters - (2L * Width))) + ((long)Vocabulary * Width) + codes;
+            codes += boundary > first && boundary <= end ? (long)Width * CodeWidth : 0;
+            codes += boundary >= first && boundary < end ? (long)Width * (CodeWidth + AnchorRank) : 0;
         }
+
+        return ((end - first) * (BlockParameters - (2L * Width))) + (end == Layers ? (long)Vocabulary * Width : 0) + codes;
     }
 
     /// <summary>Model FLOP of a training step for one token: 6*N_matmul + 6*L*H*D*T (causal attention, no recomputation).</summary>
-    public double TrainingFlopPerToken(int sequence) =>
-        (6.0 * MatmulParameters) + (6.0 * Layers * QueryHeads * HeadWidth * sequence);
+    public double TrainingFlopPerToken(int sequence) => TrainingFlopPerToken(0, Layers, sequence);
+
+    /// <summary>The share of <see cref="TrainingFlopPerToken(int)"/> of the blocks [first, end).</summary>
+    public double TrainingFlopPerToken(int first, int end, int sequence) =>
+        (6.0 * MatmulParametersOf(first, end)) + (6.0 * (end - first) * QueryHeads * HeadWidth * sequence);
 
     /// <summary>Throws <see cref="ConfigurationException"/> on the first impossible value, naming it.</summary>
     public ModelConfig Validated()

@@ -72,14 +72,14 @@ sealed class Optimizer : IDisposable
     public bool IsOffloaded => _run.OffloadsOptimizer;
 
     /// <summary>Bytes of the state and scratch of a stage, on the device and in host memory.</summary>
-    public static (long Device, long Host) Measure(ModelConfig model, StageRange range, RunConfig run, IDevice device)
+    public static (long Device, long Host) Measure(ModelConfig model, StageRange range, RunConfig run, IDeviceSizes device)
     {
         IReadOnlyList<Parameter> parameters = new ParameterLayout(model, range, device.ComputeType, new Arena(0), null).All;
         OptimizerState[] state = new OptimizerState[parameters.Count];
         long stateBytes = Arena.Measure(arena => Lay(arena, state, parameters, run.Optimizer));
         long scratchBytes = Arena.Measure(arena =>
         {
-            arena.TakeBytes(ScratchBytes(state, device.Ops));
+            arena.TakeBytes(ScratchBytes(state, device.Scratch));
             arena.TakeBytes(SettingsBytes);
         });
         return run.OffloadsOptimizer ? (scratchBytes, stateBytes) : (stateBytes + scratchBytes, 0);
@@ -97,8 +97,8 @@ sealed class Optimizer : IDisposable
         }
     }
 
-    static long ScratchBytes(OptimizerState[] state, IOps ops) =>
-        state.Where(tensor => tensor.IsMuon).Select(tensor => ops.MuonBytes(tensor.First.Rows, tensor.First.Columns)).DefaultIfEmpty().Max();
+    static long ScratchBytes(OptimizerState[] state, IScratchSizes sizes) =>
+        state.Where(tensor => tensor.IsMuon).Select(tensor => sizes.MuonBytes(tensor.First.Rows, tensor.First.Columns)).DefaultIfEmpty().Max();
 
     /// <summary>Moves every weight once.</summary>
     /// <param name="step">Counted from 1; AdamW's bias correction depends on it.</param>

@@ -57,7 +57,7 @@ sealed class Trainer : IDisposable
     }
 
     /// <summary>What such a trainer will occupy, known before one is built.</summary>
-    public static MemoryPlan Plan(ModelConfig model, RunConfig run, IDevice device, IReadOnlyList<int>? cuts = null)
+    public static MemoryPlan Plan(ModelConfig model, RunConfig run, IDeviceSizes device, IReadOnlyList<int>? cuts = null)
     {
         MemoryPlan total = new() { Scratch = device.WorkspaceBytes };
         foreach (StageRange range in StageRange.Cut(model, cuts ?? model.Boundaries))

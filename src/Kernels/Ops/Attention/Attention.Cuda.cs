@@ -25,7 +25,7 @@ sealed partial class CudaOps
             _stream, tiles.Grid(shape, shape.QueryHeads), AttentionTiles.Threads, tiles.SharedBytes, qkv, output, logSumExp, shape.Tokens, shape.QueryHeads, shape.KeyValueHeads);
     }
 
-    /// <inheritdoc cref="IOps.AttentionBackwardBytes"/>
+    /// <inheritdoc cref="IScratchSizes.AttentionBackwardBytes"/>
     public long AttentionBackwardBytes(AttentionShape shape) => AttentionScratch.Of(shape).Bytes;
 
     /// <inheritdoc cref="IOps.AttentionBackward"/>

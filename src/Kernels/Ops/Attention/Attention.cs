@@ -23,16 +23,19 @@ public readonly record struct AttentionShape(int Sequences, int Tokens, int Quer
     public int OutputColumns => QueryHeads * HeadWidth;
 }
 
+public partial interface IScratchSizes
+{
+    /// <summary>Bytes of scratch memory for <see cref="IOps.AttentionBackward"/>.</summary>
+    long AttentionBackwardBytes(AttentionShape shape);
+}
+
 public partial interface IOps
 {
     /// <summary>output[B*T, H*D] and logSumExp[B*H, T] (Float32, natural logarithm) from packed qkv[B*T, (H+2G)*D].</summary>
     void AttentionForward(Tensor qkv, Tensor output, Tensor logSumExp, AttentionShape shape);
 
-    /// <summary>Bytes of scratch memory for <see cref="AttentionBackward"/>.</summary>
-    long AttentionBackwardBytes(AttentionShape shape);
-
     /// <summary>gradQkv[B*T, (H+2G)*D] = the gradient; every element is written. scratch holds at least
-    /// <see cref="AttentionBackwardBytes"/> bytes. With the angles of <see cref="RotaryTable"/> the gradient is that of the rows before
+    /// <see cref="IScratchSizes.AttentionBackwardBytes"/> bytes. With the angles of <see cref="RotaryTable"/> the gradient is that of the rows before
     /// <see cref="Rotary"/> at startPosition: queries and keys are turned back. Without (default), that of qkv as it is.</summary>
     void AttentionBackward(
         Tensor qkv, Tensor output, Tensor gradOutput, Tensor logSumExp, Tensor gradQkv, nint scratch, AttentionShape shape,

@@ -10,8 +10,11 @@ sealed partial class CudaOps
 
     CudaKernel? _crossEntropy;
 
-    /// <inheritdoc cref="IOps.ClassifierBytes"/>
-    public long ClassifierBytes(int rows, int width, int vocabulary) => 2L * Math.Min(rows, ClassifierRows) * Padded(vocabulary);
+    /// <inheritdoc cref="IScratchSizes.ClassifierBytes"/>
+    public long ClassifierBytes(int rows, int width, int vocabulary) => ClassifierScratchBytes(rows, vocabulary);
+
+    /// <summary>The same, without a device.</summary>
+    public static long ClassifierScratchBytes(int rows, int vocabulary) => 2L * Math.Min(rows, ClassifierRows) * Padded(vocabulary);
 
     /// <inheritdoc cref="IOps.Classifier"/>
     public void Classifier(Tensor hidden, Tensor head, Tensor targets, Tensor losses, Tensor gradHidden, Tensor gradHead, float gradientScale, nint scratch)

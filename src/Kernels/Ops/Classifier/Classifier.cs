@@ -3,11 +3,14 @@
 //   dlogits = (softmax(logits) - onehot(target)) * scale,  dhidden = dlogits*head,  dhead += dlogits^T*hidden
 namespace OrionNative.Kernels;
 
+public partial interface IScratchSizes
+{
+    /// <summary>Bytes of scratch memory for <see cref="IOps.Classifier"/>.</summary>
+    long ClassifierBytes(int rows, int width, int vocabulary);
+}
+
 public partial interface IOps
 {
-    /// <summary>Bytes of scratch memory for <see cref="Classifier"/>.</summary>
-    long ClassifierBytes(int rows, int width, int vocabulary);
-
     /// <summary>losses[R] (Float32, nats; 0 where targets[R] is negative) from hidden[R,C], head[V,C], targets (Int32). With
     /// gradHidden given: gradHidden[R,C] = and gradHead[V,C] (Float32) += the gradients of gradientScale * sum of losses;
     /// with both empty only the losses are computed.</summary>

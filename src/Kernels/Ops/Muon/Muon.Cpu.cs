@@ -8,7 +8,7 @@ sealed unsafe partial class CpuOps
     const int NewtonSchulzSteps = 5;
     const float NewtonSchulzA = 3.4445f, NewtonSchulzB = -4.7750f, NewtonSchulzC = 2.0315f;
 
-    /// <inheritdoc cref="IOps.MuonBytes"/>
+    /// <inheritdoc cref="IScratchSizes.MuonBytes"/>
     public long MuonBytes(int rows, int columns)
     {
         long small = Math.Min(rows, columns), large = Math.Max(rows, columns);

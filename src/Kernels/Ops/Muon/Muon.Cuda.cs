@@ -23,8 +23,11 @@ sealed partial class CudaOps
     /// <summary>Where the parts of the scratch memory lie, as offsets from its start.</summary>
     readonly record struct MuonScratch(nint Next, nint Gram, nint Polynomial, nint Squares, nint Partial, long Bytes);
 
-    /// <inheritdoc cref="IOps.MuonBytes"/>
-    public long MuonBytes(int rows, int columns) => ScratchOf(rows, columns).Bytes;
+    /// <inheritdoc cref="IScratchSizes.MuonBytes"/>
+    public long MuonBytes(int rows, int columns) => MuonScratchBytes(rows, columns);
+
+    /// <summary>The same, without a device.</summary>
+    public static long MuonScratchBytes(int rows, int columns) => ScratchOf(rows, columns).Bytes;
 
     /// <inheritdoc cref="IOps.SetMuon"/>
     public void SetMuon(MuonStep step, nint settings)

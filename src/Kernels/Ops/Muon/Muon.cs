@@ -11,11 +11,14 @@ public readonly record struct MuonStep(float LearningRate, float Momentum, float
     public const int SettingsBytes = 64;
 }
 
+public partial interface IScratchSizes
+{
+    /// <summary>Bytes of scratch memory for <see cref="IOps.Muon"/> on a [rows, columns] matrix.</summary>
+    long MuonBytes(int rows, int columns);
+}
+
 public partial interface IOps
 {
-    /// <summary>Bytes of scratch memory for <see cref="Muon"/> on a [rows, columns] matrix.</summary>
-    long MuonBytes(int rows, int columns);
-
     /// <summary>Puts what changes from step to step where <see cref="Muon"/> reads it: in the order of the calls, but never recorded.</summary>
     void SetMuon(MuonStep step, nint settings);
 
