@@ -56,7 +56,7 @@ static class JoinCommand
                 join, key, address, parsed.GetValue(advertise), parsed.GetRequiredValue(device), parsed.GetValue(threads), parsed.GetValue(rehearse), Path.GetFullPath(parsed.GetRequiredValue(state)),
                 text => output.WriteLine($"{DateTime.UtcNow:HH:mm:ss.fff} {text}"))
             {
-                MemoryBytes = Bytes(parsed.GetValue(memory)),
+                MemoryBytes = MemorySize.Parse(parsed.GetValue(memory)),
                 Speed = parsed.GetValue(speed),
                 AwayAtMost = TimeSpan.FromSeconds(parsed.GetValue(patience)),
                 Drill = HangDrill.Parse(parsed.GetValue(hang)),
@@ -69,14 +69,5 @@ static class JoinCommand
                 : peer.WasRefused ? throw new IOException($"the run does not take this peer: {reason}") : ExitStatus.Done;
         });
         return command;
-    }
-
-    static long Bytes(string? size)
-    {
-        (string Unit, double Bytes)[] units = [("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1)];
-        (string unit, double bytes) = units.FirstOrDefault(unit => size?.EndsWith(unit.Unit, StringComparison.OrdinalIgnoreCase) == true, ("", 1));
-        return size is null ? 0
-            : double.TryParse(size[..^unit.Length], System.Globalization.CultureInfo.InvariantCulture, out double number) && number > 0 && number * bytes < long.MaxValue
-                ? (long)(number * bytes) : throw new ConfigurationException($"memory '{size}' is not a size like 900MB or 24GB");
     }
 }

@@ -40,6 +40,7 @@ static class Program
         SteerCommands.Drain(),
         SteerCommands.Stop(),
         DoctorCommand.Create(),
+        PlanCommand.Create(),
         SimulateCommand.Create(),
         Link.LinkCommand.Create(),
         KernelsCommand.Create(),

@@ -54,7 +54,9 @@ sealed record ControlSettings
     public TimeSpan HangLeastOfOthers { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>Patience with a task whose usual time nobody knows: the first microbatch.</summary>
-    public TimeSpan HangFirst { get; init; } = TimeSpan.FromSeconds(30);
+    public TimeSpan HangFirst { get; init; } = HangFirstDefault;
+
+    public static readonly TimeSpan HangFirstDefault = TimeSpan.FromSeconds(30);
 
     /// <summary>A task that has lasted longer hangs.</summary>
     public TimeSpan PatienceWith(in OpenTask open)
@@ -82,7 +84,9 @@ sealed record ControlSettings
 
     /// <summary>A reduction in which nobody has got on for this long has two replicas that do not reach each other; one of them
     /// leaves. Once the same replicas have reduced: HangFactor times what that took, ReduceLeast at least.</summary>
-    public TimeSpan ReduceWithin { get; init; } = TimeSpan.FromSeconds(120);
+    public TimeSpan ReduceWithin { get; init; } = ReduceWithinDefault;
+
+    public static readonly TimeSpan ReduceWithinDefault = TimeSpan.FromSeconds(120);
 
     public TimeSpan ReduceLeast { get; init; } = TimeSpan.FromSeconds(15);
 

@@ -12,14 +12,6 @@ static class Devices
     /// <summary>What --device means, for every command that has it.</summary>
     public const string Help = "where to compute: cpu, cuda:N (an NVIDIA card) or softcuda:N (the card's kernels on this processor, slow: for tests)";
 
-    // published dense bf16 figures with fp32 sums, FLOP/s, of NVIDIA's datasheets (which print the figure with sparsity, twice as much, from
-    // Hopper on); the longest name that the card's own name contains
-    static readonly (string Name, double Flops)[] _peaks =
-    [
-        ("A100", 312e12), ("H100 PCIe", 756e12), ("H100 NVL", 835.5e12), ("H100", 989.4e12), ("H200 NVL", 835.5e12), ("H200", 989.4e12), ("GH200", 989.4e12),
-        ("RTX 4090", 165.2e12), ("RTX 5090", 209.5e12),
-    ];
-
     /// <summary>Opens a device.</summary>
     /// <param name="selector">cpu, cuda:N or softcuda:N.</param>
     /// <param name="threads">CPU threads; 0 takes every processor.</param>
@@ -57,7 +49,6 @@ static class Devices
         }
 
         using CudaContext context = CudaContext.Open(selector);
-        return _peaks.Where(peak => context.DeviceName.Contains(peak.Name, StringComparison.OrdinalIgnoreCase))
-            .OrderByDescending(peak => peak.Name.Length).Select(peak => peak.Flops).FirstOrDefault(double.NaN);
+        return Cards.PeakFlops(context.DeviceName);
     }
 }

@@ -32,9 +32,19 @@ sealed record ResolvedRun(RunConfig Config, ModelConfig Model, ITokenizer Tokeni
 
     static ResolvedRun From(RunConfig config, ModelConfig? trained, string directory)
     {
+        ResolvedRun run = Resolve(config, trained, directory, vocabulary: null);
+        return config.Data.Count > 0 ? run : throw new ConfigurationException("no data: name text files, folders or token shards with --data");
+    }
+
+    /// <summary>A run that is only thought of: it needs no data, and may have the vocabulary of a tokenizer that is not made yet.</summary>
+    /// <exception cref="ConfigurationException">Names the first value that cannot be.</exception>
+    public static ResolvedRun WithoutData(RunConfig config, int? vocabulary = null) => Resolve(config, trained: null, "", vocabulary);
+
+    static ResolvedRun Resolve(RunConfig config, ModelConfig? trained, string directory, int? vocabulary)
+    {
         config = WithAbsoluteNames(config);
         ITokenizer tokenizer = LoadTokenizer(config.Tokenizer);
-        ModelConfig model = LoadModel(config.Model) with { Vocabulary = tokenizer.VocabularySize };
+        ModelConfig model = LoadModel(config.Model) with { Vocabulary = vocabulary ?? tokenizer.VocabularySize };
         if (trained is { HasCodes: false })
         {
             // trained in one piece: whatever cuts it now sends full activations
@@ -66,11 +76,6 @@ sealed record ResolvedRun(RunConfig Config, ModelConfig Model, ITokenizer Tokeni
         if (config.SyncEvery != 1)
         {
             throw new ConfigurationException($"sync-every {config.SyncEvery} is not built yet: replicas synchronise at every step; leave it at 1");
-        }
-
-        if (config.Data.Count == 0)
-        {
-            throw new ConfigurationException("no data: name text files, folders or token shards with --data");
         }
 
         return new ResolvedRun(

@@ -1,16 +1,17 @@
 // The network between simulated nodes: one reliable, ordered connection per pair, with a delay, that can break (what is on
 // its way is lost, both ends hear of it), or fall silent in one direction (what is sent arrives late, after the silence,
-// unless the connection broke meanwhile). Node 0 is the orchestrator.
+// unless the connection broke meanwhile). Node 0 is the orchestrator. With access links, lanes wait for their turn there and do not
+// wait for each other.
 using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Simulation;
 
-sealed class SimNetwork(int nodeCount, TimeSpan delay, long bytesPerSecond)
+sealed class SimNetwork(int nodeCount, TimeSpan delay, long bytesPerSecond, AccessLinks? access = null)
 {
     readonly int[,] _connection = new int[nodeCount, nodeCount];
     readonly bool[,] _isUp = new bool[nodeCount, nodeCount];
     readonly Instant[,] _silentUntil = new Instant[nodeCount, nodeCount];
-    readonly Instant[,] _lastArrival = new Instant[nodeCount, nodeCount];
+    readonly Instant[,,] _lastArrival = new Instant[nodeCount, nodeCount, 3];
     readonly int[,] _onTheWay = new int[nodeCount, nodeCount];
 
     public bool IsUp(int a, int b) => _isUp[Math.Min(a, b), Math.Max(a, b)];
@@ -37,19 +38,21 @@ sealed class SimNetwork(int nodeCount, TimeSpan delay, long bytesPerSecond)
 
     /// <summary>What was sent during a silence may still be arriving.</summary>
     public bool WasSilent(int from, int to, Instant now) =>
-        _silentUntil[from, to] + delay + delay > now || _lastArrival[from, to] > now + delay + delay;
+        _silentUntil[from, to] + delay + delay > now || _lastArrival[from, to, 0] > now + delay + delay;
 
     public void Heal() => Array.Clear(_silentUntil);
 
     /// <summary>When a message sent now arrives; in order, and not before the silence ends.</summary>
-    public Instant Arrival(int from, int to, long bytes, Instant now)
+    public Instant Arrival(int from, int to, long bytes, Instant now, bool isBulk = false)
     {
-        Instant at = now + delay + TimeSpan.FromSeconds((double)bytes / bytesPerSecond);
+        int lane = access is null ? 0 : AccessLinks.LaneOf(bytes, isBulk);
+        Instant at = access is null ? now + delay + TimeSpan.FromSeconds((double)bytes / bytesPerSecond) : access.Leaves(from, to, bytes, lane, now) + delay;
         if (_silentUntil[from, to] > now)
             at = _silentUntil[from, to] + delay;
-        if (at < _lastArrival[from, to])
-            at = _lastArrival[from, to];
-        _lastArrival[from, to] = at;
+        ref Instant last = ref _lastArrival[from, to, lane];
+        if (at < last)
+            at = last;
+        last = at;
         _onTheWay[from, to]++;
         return at;
     }

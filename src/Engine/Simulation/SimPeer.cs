@@ -191,10 +191,9 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
 
     void Compute(in PeerEffect effect)
     {
-        double share = effect.Compute switch { ComputeKind.Forward => 1.0 / 3, ComputeKind.Backward => 2.0 / 3, _ => 1 };
-        double seconds = world.Options.ServiceSeconds[node - 1] * Slowness * share;
+        double seconds = SecondsOf(effect.Compute) * Slowness;
         Begin(ComputeTask.Microbatch);
-        world.After(seconds, new Happening(HappeningKind.Computed, node)
+        world.After(world.Serve(seconds), new Happening(HappeningKind.Computed, node)
         {
             Life = life,
             Serial = _stateSerial,
@@ -202,6 +201,14 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
             Step = effect.Step,
             Microbatch = effect.Microbatch,
         });
+    }
+
+    double SecondsOf(ComputeKind kind)
+    {
+        if (world.Options.Costs is not { } costs)
+            return world.Options.ServiceSeconds[node - 1] * kind switch { ComputeKind.Forward => 1.0 / 3, ComputeKind.Backward => 2.0 / 3, _ => 1 };
+        StageCosts stage = costs.Stages[core.Schedule.Stage];
+        return (kind == ComputeKind.Backward ? 0 : stage.ForwardSeconds) + (kind == ComputeKind.Forward ? 0 : stage.BackwardSeconds);
     }
 
     /// <summary>A compute's virtual time is over: its numbers take effect, then the core hears of it.</summary>
@@ -248,7 +255,7 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
     void GiveShare(int to, int step, ulong name)
     {
         (int, int, ulong) given = (world.ConnectionOf(node, to), step, name);
-        if (_given.TryGetValue(to, out (int, int, ulong) last) && last == given || !world.TrySendPart(node, to, new GradientPart(step, name, _sum, [.. _counts])))
+        if (_given.TryGetValue(to, out (int, int, ulong) last) && last == given || !world.TrySendPart(node, to, core.Schedule.Stage, new GradientPart(step, name, _sum, [.. _counts])))
             return;
         _given[to] = given;
     }
@@ -277,7 +284,7 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
                 counts[m] += part.Counts[m];
         }
         (_reducedSum, _reducedCounts, _isSummed) = (sum, counts, true);
-        world.After(Begin(ComputeTask.Sum, world.Options.SumSeconds), new Happening(HappeningKind.Reduced, node) { Life = life, ReduceId = reduce.ReduceId });
+        world.After(world.Serve(Begin(ComputeTask.Sum, SumSeconds)), new Happening(HappeningKind.Reduced, node) { Life = life, ReduceId = reduce.ReduceId });
     }
 
     public void Reduced(long reduceId)
@@ -300,7 +307,7 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
         ClearSum();
         foreach ((int Step, int From, ulong Name) old in _parts.Keys.Where(k => k.Step <= AppliedStep).ToArray())
             _parts.Remove(old);
-        world.After(Begin(ComputeTask.Apply, world.Options.ApplySeconds), new Happening(HappeningKind.Applied, node) { Life = life, Serial = _stateSerial, Step = effect.Step });
+        world.After(world.Serve(Begin(ComputeTask.Apply, ApplySeconds)), new Happening(HappeningKind.Applied, node) { Life = life, Serial = _stateSerial, Step = effect.Step });
     }
 
     public void Applied(Happening done)
@@ -327,6 +334,10 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
         return seconds * Slowness * factor + (isCold ? world.Options.ColdSeconds : 0);
     }
 
+    double SumSeconds => world.Options.Costs?.Stages[core.Schedule.Stage].SumSeconds ?? world.Options.SumSeconds;
+
+    double ApplySeconds => world.Options.Costs?.Stages[core.Schedule.Stage].ApplySeconds ?? world.Options.ApplySeconds;
+
     static ComputeTask TaskOf(FaultKinds fault) => fault switch
     {
         FaultKinds.HangInSum or FaultKinds.PauseInSum => ComputeTask.Sum,
@@ -338,11 +349,13 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
     static TaskClock NewClock(SwarmOptions options)
     {
         var clock = new TaskClock();
-        clock.Expect(ComputeTask.Sum, ColdSeconds + EstimatedOver * options.SumSeconds);
-        clock.Expect(ComputeTask.Apply, ColdSeconds + EstimatedOver * options.ApplySeconds);
+        clock.Expect(ComputeTask.Sum, ColdSeconds + EstimatedOver * Most(options, stage => stage.SumSeconds, options.SumSeconds));
+        clock.Expect(ComputeTask.Apply, ColdSeconds + EstimatedOver * Most(options, stage => stage.ApplySeconds, options.ApplySeconds));
         clock.Expect(ComputeTask.Load, ColdSeconds);
         return clock;
     }
+
+    static double Most(SwarmOptions options, Func<StageCosts, double> of, double otherwise) => options.Costs?.Stages.Max(of) ?? otherwise;
 
     void BeginLoad()
     {

@@ -89,6 +89,9 @@ sealed record SwarmOptions
     /// <summary>Compute time of a microbatch at each peer (forward and backward), seconds.</summary>
     public double[] ServiceSeconds { get; init; } = [];
 
+    /// <summary>Costs by stage and links, which then win over service, sum and apply.</summary>
+    public SwarmCosts? Costs { get; init; }
+
     /// <summary>The sum of a reduction and the optimizer step; times TaskFactors of the peer, if given.</summary>
     public double SumSeconds { get; init; } = 0.001;
 

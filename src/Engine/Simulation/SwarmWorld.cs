@@ -25,6 +25,8 @@ sealed partial class SwarmWorld
     readonly ControlSettings _control;
     readonly ScheduleSettings _schedule;
     readonly Action<string>? _trace;
+    readonly SharedProcessors? _processors;
+    readonly long _codeBytes, _gradientBytes;
     Orchestrator? _orchestrator;
     SeededRandom _random;
     ulong _hash;
@@ -38,11 +40,14 @@ sealed partial class SwarmWorld
         _random = new SeededRandom(SeededRandom.Derive(options.Seed, 1));
         Model = new FakeModel(options.Seed, options.Stages, options.Microbatches, options.ClipNorm);
         Checks = new SwarmChecks(Model, options);
-        _network = new SimNetwork(options.PeerCount + 1, TimeSpan.FromSeconds(options.RoundTripSeconds / 2), BytesPerSecond);
+        AccessLinks? access = options.Costs is { } costs ? new AccessLinks(options.PeerCount + 1, costs.UpBytesPerSecond, costs.DownBytesPerSecond) : null;
+        _network = new SimNetwork(options.PeerCount + 1, TimeSpan.FromSeconds(options.RoundTripSeconds / 2), BytesPerSecond, access);
+        _processors = options.Costs is { Processors: > 0 and int shared } ? new SharedProcessors(shared) : null;
+        (_codeBytes, _gradientBytes) = (options.Costs?.CodeBytes ?? CodeBytes, options.Costs?.GradientBytes ?? CodeBytes);
         _peers = new SimPeer?[options.PeerCount + 1];
         _lives = new int[options.PeerCount + 1];
         _deferred = [.. Enumerable.Range(0, options.PeerCount + 1).Select(_ => new Queue<Happening>())];
-        _schedule = new ScheduleSettings { StageCount = options.Stages, MicrobatchCount = options.Microbatches, CodeBytes = CodeBytes, SlackSlots = options.SlackSlots };
+        _schedule = new ScheduleSettings { StageCount = options.Stages, MicrobatchCount = options.Microbatches, CodeBytes = _codeBytes, SlackSlots = options.SlackSlots };
         _control = new ControlSettings
         {
             Version = "1",
@@ -56,7 +61,7 @@ sealed partial class SwarmWorld
             ClipNorm = options.ClipNorm,
             CheckpointEvery = options.CheckpointEvery,
             GrantWindow = _schedule.SlotCount(0),
-            ReduceWithin = TimeSpan.FromSeconds(20),
+            ReduceWithin = options.Costs is null ? TimeSpan.FromSeconds(20) : ControlSettings.ReduceWithinDefault,
         };
     }
 
@@ -86,6 +91,11 @@ sealed partial class SwarmWorld
 
     /// <summary>When each commit was made, the undone ones too.</summary>
     public List<double> CommitSeconds { get; } = [];
+
+    /// <summary>Beside each commit, when the last microbatch before it was computed.</summary>
+    public List<double> ClosingSeconds { get; } = [];
+
+    double LastComputeSeconds { get; set; }
 
     public int[] HoldersOf(int stage) =>
         [.. _peers.Where(p => p is not null && p.Core.Schedule.Stage == stage).Select(p => p!.Node)];
@@ -216,6 +226,7 @@ sealed partial class SwarmWorld
     void Computed(SimPeer peer, Happening next)
     {
         WorkDone[peer.Node] += next.Compute == ComputeKind.Forward ? 0 : 1;
+        LastComputeSeconds = Now.Seconds;
         peer.Computed(next);
     }
 
@@ -227,6 +238,9 @@ sealed partial class SwarmWorld
         SwarmChecks.Require(schedule.InFlight <= Math.Max(schedule.SlotCount, 0), $"peer {node} holds {schedule.InFlight} unfinished microbatches in {schedule.SlotCount} slots");
         SwarmChecks.Require(peer.KeptCount <= 2 * Options.Microbatches, $"peer {node} keeps codes of {peer.KeptCount} microbatches");
     }
+
+    /// <summary>From now to the end of a compute that a peer calls now.</summary>
+    public double Serve(double seconds) => _processors?.Serve(Now, seconds) ?? seconds;
 
     public void After(double seconds, Happening what) => _queue.After(TimeSpan.FromSeconds(seconds), what);
 
@@ -264,7 +278,11 @@ sealed partial class SwarmWorld
                 Checks.Persisted(persist.Record);
                 _trace?.Invoke($"{_queue.Now.Seconds,10:F4}  LOG {persist.Record.GetType().Name} {(persist.Record is DurableRecord.PlacementPublished ? "" : persist.Record)}");
                 if (persist.Record is DurableRecord.StepCommitted)
+                {
                     CommitSeconds.Add(Now.Seconds);
+                    ClosingSeconds.Add(Now.Seconds - LastComputeSeconds);
+                }
+
                 if (persist.Record is DurableRecord.RunEnded ended)
                     (_isEnded, _endReason) = (true, ended.Reason);
                 break;
@@ -309,7 +327,7 @@ sealed partial class SwarmWorld
             Reroutes.Add((Now.Seconds, from, message.Work.Microbatch));
         if (!_network.IsUp(from, to))
             return;
-        long bytes = message.Kind is WorkKind.Forward or WorkKind.Gradient ? CodeBytes : 64;
+        long bytes = message.Kind == WorkKind.Forward ? _codeBytes : message.Kind == WorkKind.Gradient ? _gradientBytes : 64;
         var happening = new Happening(HappeningKind.Work, to) { From = from, Connection = _network.Connection(from, to), Message = message, Payload = payload };
         _queue.At(_network.Arrival(from, to, bytes, Now), happening);
         if (Options.Faults.HasFlag(FaultKinds.Duplicates) && message.Kind != WorkKind.Answer && _random.NextChance(0.01))
@@ -321,11 +339,12 @@ sealed partial class SwarmWorld
     public int ConnectionOf(int a, int b) => _network.Connection(a, b);
 
     /// <summary>False if they are not connected.</summary>
-    public bool TrySendPart(int from, int to, GradientPart part)
+    public bool TrySendPart(int from, int to, int stage, GradientPart part)
     {
         if (!_network.IsUp(from, to))
             return false;
-        _queue.At(_network.Arrival(from, to, CodeBytes, Now), new Happening(HappeningKind.Part, to) { From = from, Connection = _network.Connection(from, to), Step = part.Step, Payload = part.Name, Detail = part });
+        long bytes = Options.Costs is { } costs ? costs.Stages[stage].ShareBytes : CodeBytes;
+        _queue.At(_network.Arrival(from, to, bytes, Now, isBulk: true), new Happening(HappeningKind.Part, to) { From = from, Connection = _network.Connection(from, to), Step = part.Step, Payload = part.Name, Detail = part });
         return true;
     }
 

@@ -2,6 +2,7 @@
 //   weights       the parameter's Hugging Face name
 //   AdamW         optimizer.m.<name>, optimizer.v.<name>        Muon        optimizer.momentum.<name>
 using OrionNative.Engine.Model;
+using OrionNative.Engine.Run;
 using OrionNative.Kernels;
 
 namespace OrionNative.Engine.Training;
@@ -39,6 +40,11 @@ sealed class StateTensor
 
     /// <summary>Elements.</summary>
     public long Count => _parameter.Count;
+
+    /// <summary>Bytes of all values of a stage's state, known before there is one.</summary>
+    public static long Bytes(ModelConfig model, StageRange range, RunConfig run) =>
+        new ParameterLayout(model, range, ElementType.Float32, new Arena(0), null).All
+            .Sum(parameter => sizeof(float) * parameter.Count * (run.Optimizer == OptimizerKind.Muon && parameter.Kind == ParameterKind.Hidden ? 2 : 3));
 
     /// <summary>The weights of a stage in canonical order, and after them its optimizer state, if given.</summary>
     public static IEnumerable<StateTensor> All(ParameterSet parameters, Optimizer? optimizer)

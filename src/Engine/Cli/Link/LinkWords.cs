@@ -35,6 +35,25 @@ static class LinkWords
         }
     }
 
+    /// <summary>A link from its name, or from rates and round trip like 856/1322mbit,30-60ms (up/down; or one rate, or one time).</summary>
+    /// <exception cref="ConfigurationException">Neither.</exception>
+    public static LinkProfile Profile(string text)
+    {
+        if (LinkProfile.Named.TryGetValue(text, out var named)) return named.Profile;
+        string[] parts = text.Split(',');
+        if (parts.Length != 2 || !char.IsAsciiDigit(text[0]))
+            throw new ConfigurationException($"link '{text}' is neither a profile ({string.Join(", ", LinkProfile.Named.Keys)}) nor rates and round trip like 856/1322mbit,30-60ms{NearestName.Hint(text, LinkProfile.Named.Keys)}");
+        string unit = parts[0].TrimStart("0123456789./".ToCharArray());
+        string[] rates = parts[0][..^unit.Length].Split('/'), times = parts[1].Split('-');
+        LinkProfile link = LinkProfile.Both(new LinkConditions());
+        link = Apply(Apply(link, $"up rate {rates[0]}{unit}"), $"down rate {rates[^1]}{unit}");
+        TimeSpan least = Time("round trip", times.Length > 1 ? times[0] + times[^1].TrimStart("0123456789.".ToCharArray()) : times[0]), most = Time("round trip", times[^1]);
+        if (rates.Length > 2 || times.Length > 2 || most < least)
+            throw new ConfigurationException($"link '{text}' wants rates and round trip like 856/1322mbit,30-60ms");
+        LinkConditions Delayed(LinkConditions direction) => direction with { Delay = least / 2, Jitter = (most - least) / 2 };
+        return new LinkProfile(Delayed(link.Up), Delayed(link.Down));
+    }
+
     static LinkConditions Change(LinkConditions link, string word, string value) => word switch
     {
         "rate" => link with { BitsPerSecond = Number(word, value, ("gbit", 1e9), ("mbit", 1e6), ("kbit", 1e3), ("", 1)) },

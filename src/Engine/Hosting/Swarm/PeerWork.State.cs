@@ -75,12 +75,12 @@ sealed partial class PeerWork
         });
     }
 
-    // Said before anything is allocated, with this device's own plan; on a device apart the payloads' slots lie in host memory.
+    // Said before anything is allocated, with this device's own plan.
     string? TooLittleMemory(StageRange range, in MemoryPlan plan)
     {
-        long buffers = _device.Transfers.IsApart ? 0 : (long)_pool.Bytes + plan.Host;
-        return plan.Total + buffers <= MemoryBytes ? null : string.Create(CultureInfo.InvariantCulture,
-            $"stage {_stageIndex} ({range}) needs {ModelCosts.Size(plan.Total + buffers)} on {_device.Name} ({plan}; slots of payloads {buffers / 1e6:F1} MB), this peer offers {ModelCosts.Size(MemoryBytes)}");
+        long needed = RunSegments.NeededBytes(plan, (long)_pool.Bytes, _run.Config.Replicas, _device.Transfers.IsApart);
+        return needed <= MemoryBytes ? null : string.Create(CultureInfo.InvariantCulture,
+            $"stage {_stageIndex} ({range}) needs {ModelCosts.Size(needed)} on {_device.Name} ({plan}; slots and shares {(needed - plan.Total) / 1e6:F1} MB), this peer offers {ModelCosts.Size(MemoryBytes)}");
     }
 
     async Task FetchState(PeerId source, int step)

@@ -1,6 +1,6 @@
 // What a placement may move: a model with codes can be cut at its boundaries only, so the pieces between them are the units
 // that the orchestrator places; a model without codes can be cut before any block.
-//   bytes(stage) = shared + sum over its segments of (state + slots * activations)
+//   bytes(stage) = shared + sum over its segments of (state + slots * activations + the other replicas' gradient shares)
 // The plan of a stage's worker, laid out over no memory, gives each term; shared is scratch, packed panels and the slots of
 // payloads. In-flight microbatches are those of the first stage, which has most; elements are counted as the CPU's four bytes,
 // so a card needs less than is asked of it here, and looks again with its own plan before it allocates.
@@ -45,13 +45,21 @@ static class RunSegments
             int blocks = edges[i + 1] - edges[i];
             costs[i] = blocks * (double)model.BlockParameters;
             MemoryPlan plan = StageWorker.Plan(model, new StageRange(edges[i], edges[i + 1], model.Layers), run, device, slots);
-            bytes[i] = plan.Total - plan.Scratch;
+            bytes[i] = plan.Total - plan.Scratch + ShareBytes(plan, run.Replicas);
             scratch = Math.Max(scratch, plan.Scratch);
         }
 
         long table = (long)model.Vocabulary * model.Width;
         return new ModelCosts(costs, bytes, 0, 0, table, 0) { SharedBytes = scratch + PeerWork.PoolBytes(model, run) };
     }
+
+    /// <summary>What a peer must have for a stage: the worker's plan, and where operations compute in host memory the slots of payloads,
+    /// what was offloaded, and the shares of the other replicas, which a reduction puts together. On a device apart those lie beside it.</summary>
+    public static long NeededBytes(in MemoryPlan plan, long poolBytes, int replicas, bool isApart) =>
+        plan.Total + (isApart ? 0 : poolBytes + plan.Host + ShareBytes(plan, replicas));
+
+    /// <summary>Bytes of the shares that come from the other replicas of a stage; the plan has two gradients.</summary>
+    public static long ShareBytes(in MemoryPlan plan, int replicas) => (replicas - 1) * (plan.Gradients / 2);
 
     /// <summary>The limits of a peer's schedule in this run.</summary>
     public static ScheduleSettings ScheduleOf(ModelConfig model, RunConfig run) =>
