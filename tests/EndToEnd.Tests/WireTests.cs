@@ -1,4 +1,4 @@
-// What crosses a boundary, counted at the socket, against what the payloads predict:
+// What crosses a boundary, counted at the socket, against what `plan` predicts:
 //   forward  = steps * M * (code + ids + header)        back = steps * M * (code + header)
 // The rest (QUIC packets, acknowledgements of the other direction, answers, signs of life, path MTU probes) must stay below 5 %.
 // On a machine that is busy with other work datagrams are lost on the loopback and sent again, and signs of life go on while
@@ -7,10 +7,9 @@ using System.Text.Json.Nodes;
 using OrionNative.EndToEnd.Tests.Support;
 using OrionNative.Engine.Hosting;
 using OrionNative.Engine.Hosting.Swarm;
-using OrionNative.Engine.Pipeline;
+using OrionNative.Engine.Planning;
 using OrionNative.Engine.Run;
 using OrionNative.Kernels;
-using OrionNative.Net.Framing;
 
 namespace OrionNative.EndToEnd.Tests;
 
@@ -50,9 +49,9 @@ public class WireTests(ITestOutputHelper output)
         using SwarmUnderTest run = new(config);
         run.Start();
         run.WaitForEnd(180);
-        CodePayload payload = CodePayload.Of(ResolvedRun.From(config with { Data = [run.TextFile] }).Model, config);
+        PlannedRun planned = new(ResolvedRun.WithoutData(config));
         long messages = (long)config.Steps * config.Microbatches;
-        long forward = messages * (payload.ForwardBytes + MessageHeader.Bytes), back = messages * (payload.CodeBytes + MessageHeader.Bytes);
+        long forward = messages * planned.ForwardBytes, back = messages * planned.BackBytes;
         long sentForward = run.Swarm.Orchestrator.Figures.Values.Sum(figures => figures.Total.NextBytes);
         long sentBack = run.Swarm.Orchestrator.Figures.Values.Sum(figures => figures.Total.PreviousBytes);
         // a line of metrics has the bytes of its step; what peers tell comes a little late, so the end of the run stands in no line

@@ -142,9 +142,12 @@ static class PlanWarnings
         }
 
         ScheduleSettings schedule = Hosting.Swarm.RunSegments.ScheduleOf(run.Model, run.Config);
-        if (run.Config.Stages > 1 && run.ForwardBytes / rate > schedule.AnswerLimit.TotalSeconds)
+        // a link that sets the pace has as many codes waiting as the next stage has slots
+        int waiting = (run.ForwardBytes + run.BackBytes) / rate > microbatch ? schedule.SlotCount(1) : 1;
+        double queue = waiting * run.ForwardBytes / rate;
+        if (run.Config.Stages > 1 && queue > schedule.AnswerLimit.TotalSeconds)
         {
-            yield return new("patience", Text($"a code takes {Seconds(run.ForwardBytes / rate)} on the wire; a peer that has not answered after {schedule.AnswerLimit.TotalSeconds:F1} s is suspected"), "a narrower boundary, fewer sequences a microbatch, or a faster link");
+            yield return new("patience", Text($"{waiting} codes that wait for the wire take {Seconds(queue)}; a peer that has not answered after {schedule.AnswerLimit.TotalSeconds:F1} s is suspected, though it is the link"), "a narrower boundary, fewer sequences a microbatch, or a faster link");
         }
 
         double shares = (run.Config.Replicas - 1) * plan.Stages.Max(stage => stage.ShareBytes) / rate, patience = ControlSettings.ReduceWithinDefault.TotalSeconds;

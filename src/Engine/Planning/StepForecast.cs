@@ -90,7 +90,9 @@ static class StepForecaster
         double[] steps = [.. world.CommitSeconds.Zip(world.CommitSeconds.Skip(1), (before, after) => after - before)];
         double[] closings = [.. world.ClosingSeconds.Skip(1)];
         string trouble = steps.Length == Steps - 1 ? "" : $"steps were done again: {world.CommitSeconds.Count} commits for {Steps} steps";
-        return bound with { Step = Median(steps), Closing = Median(closings) + stages.Max(stage => stage.Apply), IsSimulated = true, Trouble = trouble };
+        // what is logged is the decision; peers hear of it a delay later, and then apply it
+        double closing = Median(closings) + LinkNeeds.OneWaySeconds(link) + stages.Max(stage => stage.Apply);
+        return bound with { Step = Median(steps), Closing = closing, IsSimulated = true, Trouble = trouble };
     }
 
     static double Median(double[] samples) => samples.Order().ElementAt(samples.Length / 2);

@@ -1,5 +1,10 @@
 // The plan that is printed before a run, beside what the system says the process then took.
 using System.Globalization;
+using OrionNative.Engine.Data;
+using OrionNative.Engine.Hosting;
+using OrionNative.Engine.Hosting.Swarm;
+using OrionNative.Engine.Pipeline;
+using OrionNative.Engine.Planning;
 
 namespace OrionNative.Engine.Tests.Training;
 
@@ -34,6 +39,35 @@ public class MemoryPlanTests
         Assert.True(plan.Total > 100_000_000, $"too small to measure: {plan}");
         Assert.InRange(before + plan.Total, 0.9 * peak, 1.1 * peak);
         Assert.InRange(plan.Total, 0.9 * (peak - before), 1.1 * (peak - before));
+    }
+
+    [Fact]
+    public void Plan_OfAPeersStage_IsWithinATenthOfWhatItHolds()
+    {
+        if (!OperatingSystem.IsLinux())
+        {
+            Assert.Skip("memory is read from /proc, which only Linux has");
+        }
+
+        ModelConfig model = new() { Vocabulary = 512, Width = 384, Layers = 6, QueryHeads = 6, KeyValueHeads = 2, HeadWidth = 64, FeedForward = 1024, Context = 256 };
+        RunConfig run = new() { Stages = 2, Replicas = 2, Microbatches = 8, MicrobatchSize = 4, Sequence = 256, Boundary = BoundaryKind.None };
+        using CpuDevice device = new(1);
+        PlannedRun planned = new(new ResolvedRun(run, model, ByteTokenizer.Instance));
+        StageRange range = new(0, 3, 6);
+        (MemoryPlan plan, long needed, long buffers) = Planner.MemoryOf(planned, device, range, stage: 0);
+        GC.Collect();
+        long before = Status("VmRSS:");
+        using (StageWorker worker = new(model, range, run, device, plan.Slots))
+        {
+            // zeroed when allocated, so everything is there
+            long held = Status("VmRSS:") - before;
+            Assert.True(plan.Total > 100_000_000, $"too small to measure: {plan}");
+            Assert.InRange(plan.Total, 0.9 * held, 1.1 * held);
+            // a pool of slots, and the other replica's gradient of four bytes a parameter
+            long share = 4 * planned.ParametersOf(range);
+            Assert.InRange(buffers - PeerWork.PoolBytes(model, run), share, share + 8192);
+            Assert.Equal(plan.Total + buffers, needed);
+        }
     }
 
     [Fact]
