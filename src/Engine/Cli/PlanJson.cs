@@ -94,5 +94,5 @@ static class PlanJson
         ["loss"] = link.Loss,
     };
 
-    static JsonNode? Number(double value) => double.IsFinite(value) ? JsonValue.Create(value) : null;
+    static JsonValue? Number(double value) => double.IsFinite(value) ? JsonValue.Create(value) : null;
 }

@@ -8,7 +8,6 @@ using OrionNative.Engine.Hosting;
 using OrionNative.Engine.Model;
 using OrionNative.Engine.Pipeline;
 using OrionNative.Engine.Run;
-using OrionNative.Engine.Training;
 using OrionNative.Kernels;
 using OrionNative.Kernels.Cpu;
 
