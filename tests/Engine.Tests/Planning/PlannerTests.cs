@@ -1,6 +1,5 @@
 // What a plan says, against values worked out by hand, against the code that refuses peers, and against the devices themselves.
 // Peers compute for as long as the test says, so that times can be predicted on paper.
-using OrionNative.Engine.Data;
 using OrionNative.Engine.Hosting;
 using OrionNative.Engine.Hosting.Swarm;
 using OrionNative.Engine.Pipeline;
