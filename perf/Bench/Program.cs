@@ -11,7 +11,7 @@ Suite[] suites =
     new("elementwise", "[THREADS [OPERATION]]", "memory-bound operations against the copy bandwidth", ElementwiseSuite.Run),
     new("quic", "[oneway|round|control|connect] [OPTIONS]", "QUIC over loopback: goodput, CPU per gigabyte, round trip", QuicBench.Run),
     new("train-step", "[SAMPLES [THREADS [profile]]]", "a training step of preset 30m beside eager PyTorch", TrainStepSuite.Run),
-    new("swarm", "[efficiency|cut]", "what emulated links and the cut into stages cost", SwarmSuite.Run),
+    new("swarm", "[efficiency|long-steps|cut]", "what emulated links and the cut into stages cost", SwarmSuite.Run),
     new("tokenizer", "TEXTS", "BPE: training 4096 ids on the given texts, and encoding them", TokenizerSuite.Run),
     new("start", "TEXT", "process start to first training step of tiny, and memory against its plan", StartSuite.Run),
     new("boundaries", "TRAIN VALID [SEEDS [OPTIMIZER [IDS [ARMS [STEPS]]]]]", "validation loss with codes of each kind between stages, beside controls (hours)", BoundariesSuite.Run),
