@@ -60,8 +60,10 @@ static unsafe class ElementwiseSuite
         yield return new("swiglu_forward", $"{size} R={rows} F={feedForward}", 12 * f, () => ops.SwiGluForward(gateUp, s));
         yield return new("swiglu_backward", $"{size} R={rows} F={feedForward}", 24 * f, () => ops.SwiGluBackward(gateUp, s));
         nint settings = arena.Bytes(AdamWStep.SettingsBytes);
-        ops.SetAdamW(new(10, 1e-4f, 0.9f, 0.95f, 1e-8f, 0.1f, 1), settings);
-        yield return new("adamw", shape, 28 * n, () => ops.AdamW(z, default, x, m, v, settings));
+        ops.SetAdamW(new(10, 1e-4f, 0.9f, 0.95f, 1e-8f, 0.1f), settings);
+        Tensor factor = arena.Tensor(1, 1);
+        ops.Zero(factor);
+        yield return new("adamw", shape, 28 * n, () => ops.AdamW(z, default, x, m, v, settings, factor));
         AttentionShape heads = new(rows / 512, 512, 6, 1, 64);
         Tensor table = arena.Tensor(512, 64);
         ops.RotaryTable(table, 500_000);

@@ -81,8 +81,8 @@ sealed class TimedOps(IOps ops) : IOps
 
     public void SetAdamW(AdamWStep step, nint settings) => _ops.SetAdamW(step, settings);
 
-    public void AdamW(Tensor weight, Tensor low, Tensor gradient, Tensor m, Tensor v, nint settings) =>
-        Time(nameof(AdamW), () => _ops.AdamW(weight, low, gradient, m, v, settings));
+    public void AdamW(Tensor weight, Tensor low, Tensor gradient, Tensor m, Tensor v, nint settings, Tensor scale) =>
+        Time(nameof(AdamW), () => _ops.AdamW(weight, low, gradient, m, v, settings, scale));
 
     public void AttentionForward(Tensor qkv, Tensor output, Tensor logSumExp, AttentionShape shape) =>
         Time(nameof(AttentionForward), () => _ops.AttentionForward(qkv, output, logSumExp, shape));
@@ -142,8 +142,11 @@ sealed class TimedOps(IOps ops) : IOps
 
     public void SetMuon(MuonStep step, nint settings) => _ops.SetMuon(step, settings);
 
-    public void Muon(Tensor weight, Tensor low, Tensor gradient, Tensor momentum, nint settings, nint scratch) =>
-        Time(nameof(Muon), () => _ops.Muon(weight, low, gradient, momentum, settings, scratch));
+    public void Muon(Tensor weight, Tensor low, Tensor gradient, Tensor momentum, nint settings, Tensor scale, nint scratch) =>
+        Time(nameof(Muon), () => _ops.Muon(weight, low, gradient, momentum, settings, scale, scratch));
+
+    public void ClipScale(Tensor squares, Tensor losses, double limit, Tensor totals, Tensor scale) =>
+        Time(nameof(ClipScale), () => _ops.ClipScale(squares, losses, limit, totals, scale));
 
     public void TopKPack(Tensor x, Tensor error, float decay, int kept, nint destination) =>
         Time(nameof(TopKPack), () => _ops.TopKPack(x, error, decay, kept, destination));

@@ -22,9 +22,9 @@ public class OptimizerTests
         for (int step = 1; step <= 10; step++)
         {
             double[] gradient = bench.Normal(count, 0.01);
-            AdamWStep rule = new(step, 1e-3f, 0.9f, 0.999f, 1e-8f, 0.1f, 0.5f);
-            bench.Ops.AdamW(tensorW, default, bench.Single(gradient, rows, columns), tensorM, tensorV, bench.Settings(rule));
-            Oracle.AdamW(weight, gradient, m, v, rule);
+            AdamWStep rule = new(step, 1e-3f, 0.9f, 0.999f, 1e-8f, 0.1f);
+            bench.Ops.AdamW(tensorW, default, bench.Single(gradient, rows, columns), tensorM, tensorV, bench.Settings(rule), bench.Factor(0.5));
+            Oracle.AdamW(weight, gradient, m, v, rule, 0.5);
         }
 
         // per step: three roundings each of m and v, and of the weight one of its own and eight of the update, at most lr in size
@@ -40,7 +40,7 @@ public class OptimizerTests
         using Workbench bench = new(device);
         Assert.SkipUnless(bench.Device.ComputeType == ElementType.Float32, "weights with a low half are compared by the device's own test; fix: run it on a device with Float32 weights");
         Tensor weight = bench.Single([1, -2, 4], 1, 3), zeros = bench.Single(new double[3], 1, 3);
-        bench.Ops.AdamW(weight, default, zeros, bench.Single(new double[3], 1, 3), bench.Single(new double[3], 1, 3), bench.Settings(new AdamWStep(1, 0.5f, 0.9f, 0.99f, 1e-8f, 0.5f, 1)));
+        bench.Ops.AdamW(weight, default, zeros, bench.Single(new double[3], 1, 3), bench.Single(new double[3], 1, 3), bench.Settings(new AdamWStep(1, 0.5f, 0.9f, 0.99f, 1e-8f, 0.5f)), bench.Factor(1));
         Assert.Equal([0.75, -1.5, 3], bench.Get(weight));
     }
 
@@ -55,12 +55,12 @@ public class OptimizerTests
         double[] weight = bench.Normal(count), momentum = new double[count];
         Tensor tensorW = bench.Single(weight, rows, columns), tensorMomentum = bench.Single(momentum, rows, columns);
         nint scratch = bench.Scratch(bench.Ops.MuonBytes(rows, columns));
-        MuonStep rule = new(0.02f, 0.95f, 0.1f, 0.5f);
+        MuonStep rule = new(0.02f, 0.95f, 0.1f);
         for (int step = 0; step < 3; step++)
         {
             double[] gradient = bench.Normal(count);
-            bench.Ops.Muon(tensorW, default, bench.Single(gradient, rows, columns), tensorMomentum, bench.Settings(rule), scratch);
-            Oracle.Muon(weight, gradient, momentum, rows, columns, rule);
+            bench.Ops.Muon(tensorW, default, bench.Single(gradient, rows, columns), tensorMomentum, bench.Settings(rule), bench.Factor(0.5), scratch);
+            Oracle.Muon(weight, gradient, momentum, rows, columns, rule, 0.5);
         }
 
         // five iterations, each of whose three products sums at most n terms; a small singular value grows by at most 3.4445

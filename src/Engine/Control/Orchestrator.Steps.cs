@@ -6,6 +6,7 @@
 // A holder lost during Reduce: if its sum had reached every other holder of its stage nothing is lost, else Reopen.
 using System.Collections.Immutable;
 using OrionNative.Engine.Run;
+using OrionNative.Kernels;
 
 namespace OrionNative.Engine.Control;
 
@@ -333,7 +334,7 @@ sealed partial class Orchestrator
         _reduceLasted = now - _reduceBeganAt;
         foreach (PeerId holder in holders)
             _members[holder].HasReduced = true;
-        _lastScale = _settings.ClipNorm > 0 && norm > _settings.ClipNorm ? _settings.ClipNorm / norm : 1;
+        _lastScale = GradientClip.Scale(norm, _settings.ClipNorm);
         CommittedStep = _table.Step;
         Persist(new DurableRecord.StepCommitted(Branch, CommittedStep, _lastScale, norm, _table.Loss) { Shares = _shares });
         bool isLast = CommittedStep == _settings.StepCount || _stopReason.Length > 0;

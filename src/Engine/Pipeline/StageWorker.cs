@@ -20,6 +20,7 @@ sealed unsafe class StageWorker : IDisposable
     readonly CodePayload _payload;
     readonly ParameterSet _parameters;
     readonly Optimizer _optimizer;
+    readonly Tensor _clip;
     readonly StageModel _stage;
     readonly LearningRateSchedule _schedule;
     readonly int[] _inputs;
@@ -40,7 +41,8 @@ sealed unsafe class StageWorker : IDisposable
         DeviceFit.Check(model, device);
         _payload = CodePayload.Of(model, run);
         _parameters = new ParameterSet(model, range, device, gradients: true);
-        _optimizer = new Optimizer(_parameters, run);
+        _clip = new Tensor(device.Allocate(sizeof(float), "the clip"), ElementType.Float32, 1, 1);
+        _optimizer = new Optimizer(_parameters, run, _clip);
         _stage = new StageModel(_parameters, OptionsOf(run, slots));
         _schedule = LearningRateSchedule.Of(run);
         _inputs = new int[_payload.Rows];
@@ -162,7 +164,9 @@ sealed unsafe class StageWorker : IDisposable
     public void Apply(int step, double scale)
     {
         Gradients.TakeReduced();
-        _optimizer.Step(step, _schedule.At(step - 1), scale);
+        float clip = (float)scale;
+        _parameters.Device.Upload(MemoryMarshal.AsBytes(new ReadOnlySpan<float>(in clip)), _clip.Address);
+        _optimizer.Step(step, _schedule.At(step - 1));
         Gradients.Clear();
         ForgetActivations();
     }
@@ -213,6 +217,7 @@ sealed unsafe class StageWorker : IDisposable
         Gradients.Dispose();
         _stage.Dispose();
         _optimizer.Dispose();
+        _parameters.Device.Free(_clip.Address);
         _parameters.Dispose();
     }
 }

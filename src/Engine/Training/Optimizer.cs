@@ -1,7 +1,7 @@
 // The optimizer step of one stage: AdamW, or Muon on hidden matrices with AdamW for the rest, each logical tensor by itself
 // (q, k and v share storage but not an orthogonalisation). State is Float32, planned once.
 //   AdamW state m, v      Muon state: momentum      weight decay on everything but norms, decoupled
-// What changes from step to step (rate, clip, bias corrections) lies in device memory, so the whole step is recorded once and replayed.
+// What changes from step to step (rate, bias corrections, the clip) lies in device memory, so the whole step is recorded once and replayed.
 // Offloaded, the state lies in page-locked host memory and passes through the device once a step, a piece coming while another is
 // computed and a third leaves; the bits are those of a state that stays.
 using System.Runtime.InteropServices;
@@ -31,6 +31,7 @@ sealed class Optimizer : IDisposable
 
     readonly RunConfig _run;
     readonly ITransfers _transfers;
+    readonly Tensor _scale;
     readonly nint _address;
     readonly nint _hostAddress;
     readonly IRecordedWork _work;
@@ -38,9 +39,13 @@ sealed class Optimizer : IDisposable
     nint _settings;
 
     /// <summary>Plans and allocates zeroed state.</summary>
-    public Optimizer(ParameterSet parameters, RunConfig run)
+    /// <param name="parameters">The weights; not owned.</param>
+    /// <param name="run">Rule and hyperparameters.</param>
+    /// <param name="scale">One Float32 in device memory, not owned: the factor on all gradients, which is the clip. Below zero a step
+    /// moves nothing.</param>
+    public Optimizer(ParameterSet parameters, RunConfig run, Tensor scale)
     {
-        (Parameters, _run, _transfers) = (parameters, run, parameters.Device.Transfers);
+        (Parameters, _run, _transfers, _scale) = (parameters, run, parameters.Device.Transfers, scale);
         State = new OptimizerState[parameters.All.Count];
         string purpose = $"optimizer state of {parameters.Range}";
         if (IsOffloaded)
@@ -100,17 +105,16 @@ sealed class Optimizer : IDisposable
     static long ScratchBytes(OptimizerState[] state, IScratchSizes sizes) =>
         state.Where(tensor => tensor.IsMuon).Select(tensor => sizes.MuonBytes(tensor.First.Rows, tensor.First.Columns)).DefaultIfEmpty().Max();
 
-    /// <summary>Moves every weight once.</summary>
+    /// <summary>Moves every weight once, unless the scale forbids it.</summary>
     /// <param name="step">Counted from 1; AdamW's bias correction depends on it.</param>
     /// <param name="learningRate">The schedule's rate of this step.</param>
-    /// <param name="gradientScale">Factor on all gradients: the clip.</param>
-    public void Step(long step, double learningRate, double gradientScale)
+    public void Step(long step, double learningRate)
     {
         IOps ops = Parameters.Device.Ops;
-        AdamWStep adamW = new((int)step, (float)learningRate, (float)_run.Beta1, (float)_run.Beta2, AdamEpsilon, (float)_run.WeightDecay, (float)gradientScale);
+        AdamWStep adamW = new((int)step, (float)learningRate, (float)_run.Beta1, (float)_run.Beta2, AdamEpsilon, (float)_run.WeightDecay);
         ops.SetAdamW(adamW, AdamWSettings(decays: true));
         ops.SetAdamW(adamW with { WeightDecay = 0 }, AdamWSettings(decays: false));
-        ops.SetMuon(new MuonStep((float)learningRate, (float)_run.Momentum, (float)_run.WeightDecay, (float)gradientScale), MuonSettings);
+        ops.SetMuon(new MuonStep((float)learningRate, (float)_run.Momentum, (float)_run.WeightDecay), MuonSettings);
         if (IsOffloaded)
         {
             // the copies go through staging that pieces take in turn: called, not recorded
@@ -146,7 +150,7 @@ sealed class Optimizer : IDisposable
     void StepMuon(Parameter parameter, OptimizerState state)
     {
         Tensor momentum = Arrive(state.First);
-        Parameters.Device.Ops.Muon(parameter.Value, parameter.Low, parameter.Gradient, momentum, MuonSettings, _muonScratch);
+        Parameters.Device.Ops.Muon(parameter.Value, parameter.Low, parameter.Gradient, momentum, MuonSettings, _scale, _muonScratch);
         Depart(momentum, state.First);
     }
 
@@ -161,7 +165,7 @@ sealed class Optimizer : IDisposable
             Tensor hostM = state.First.RowRange(row, count), hostV = state.Second.RowRange(row, count);
             Tensor m = Arrive(hostM), v = Arrive(hostV), low = parameter.Low;
             Parameters.Device.Ops.AdamW(
-                parameter.Value.RowRange(row, count), low.IsEmpty ? low : low.RowRange(row, count), parameter.Gradient.RowRange(row, count), m, v, settings);
+                parameter.Value.RowRange(row, count), low.IsEmpty ? low : low.RowRange(row, count), parameter.Gradient.RowRange(row, count), m, v, settings, _scale);
             Depart(m, hostM);
             Depart(v, hostV);
         }

@@ -3,7 +3,6 @@
 //   loss = sum over the step's tokens / tokens      gradient of exactly this      g *= min(1, clip/|g|)      optimizer step
 // Everything of a step depends on (weights, optimizer state, step number) alone, so a resumed run continues exactly.
 using System.Diagnostics;
-using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using OrionNative.Engine.Model;
 using OrionNative.Engine.Run;
@@ -19,10 +18,9 @@ sealed class Trainer : IDisposable
     readonly LearningRateSchedule _schedule;
     readonly ParameterSet[] _parameters;
     readonly Optimizer[] _optimizers;
-    readonly GradientNorm[] _norms;
+    readonly GradientNorm _norm;
     readonly StageChain _chain;
     readonly Tensor _lossSums;
-    readonly double[] _hostLossSums;
     readonly IDevice _device;
     readonly IRecordedWork _zero;
     readonly int[] _inputs;
@@ -42,12 +40,11 @@ sealed class Trainer : IDisposable
         _schedule = LearningRateSchedule.Of(run);
         StageRange[] ranges = StageRange.Cut(model, cuts ?? model.Boundaries);
         _parameters = Array.ConvertAll(ranges, range => new ParameterSet(model, range, device, gradients: true));
-        _optimizers = Array.ConvertAll(_parameters, parameters => new Optimizer(parameters, run));
-        _norms = Array.ConvertAll(_parameters, parameters => new GradientNorm(parameters));
         _chain = new StageChain(_parameters, OptionsOf(run), run.Wire);
         _zero = device.Record(() => Array.ForEach(_parameters, parameters => parameters.ZeroGradients()));
         _lossSums = new Tensor(device.Allocate(8L * run.Microbatches, "losses"), ElementType.Float64, 1, run.Microbatches);
-        _hostLossSums = new double[run.Microbatches];
+        _norm = new GradientNorm(_parameters, _lossSums, run.Clip);
+        _optimizers = Array.ConvertAll(_parameters, parameters => new Optimizer(parameters, run, _norm.Scale));
         _inputs = new int[run.MicrobatchSize * run.Sequence];
         _targets = new int[_inputs.Length];
         foreach (ParameterSet parameters in _parameters)
@@ -85,8 +82,8 @@ sealed class Trainer : IDisposable
     public IEnumerable<StateTensor> State =>
         _optimizers.SelectMany(optimizer => StateTensor.All(optimizer.Parameters, optimizer));
 
-    /// <summary>One inner step. Allocates nothing. Everything up to the gradient norm is called without waiting for any of it; the
-    /// host waits once, for losses and norm, because a step that is not finite must not be applied.</summary>
+    /// <summary>One inner step. Allocates nothing. All of it is called without waiting for any of it: the device clips by the norm
+    /// that it finds, and applies nothing where norm or loss is not finite. The host waits once, at the end, to say how it went.</summary>
     /// <exception cref="NonFiniteException">Loss or gradient is not finite; nothing was applied.</exception>
     /// <exception cref="ArgumentException">The batch has a position without a target; nothing was applied.</exception>
     public StepResult Step()
@@ -101,16 +98,17 @@ sealed class Trainer : IDisposable
             _chain.Train(_inputs, _targets, _run.Sequence, 1f / tokens, _lossSums, microbatch);
         }
 
-        Array.ForEach(_norms, norm => norm.Begin());
-        double loss = LossSum() / tokens, norm = Norm();
-        RequireFinite("loss", loss);
-        RequireFinite("gradient norm", norm);
+        _norm.Begin();
         double rate = _schedule.At(StepsDone);
         foreach (Optimizer optimizer in _optimizers)
         {
-            optimizer.Step(StepsDone + 1, rate, GradientNorm.ClipScale(norm, _run.Clip));
+            optimizer.Step(StepsDone + 1, rate);
         }
 
+        (double norm, double lossSum) = _norm.Read();
+        double loss = lossSum / tokens;
+        RequireFinite("loss", loss);
+        RequireFinite("gradient norm", norm);
         StepsDone++;
         return new StepResult(StepsDone, loss, rate, norm, tokens, Stopwatch.GetElapsedTime(started).TotalSeconds);
     }
@@ -124,32 +122,6 @@ sealed class Trainer : IDisposable
             throw new ArgumentException(
                 $"step {StepsDone + 1}, microbatch {microbatch}: position {masked} has the target {_targets[masked]}; training predicts every position, so targets are ids from 0 on");
         }
-    }
-
-    double LossSum()
-    {
-        _device.Download(_lossSums.Address, MemoryMarshal.AsBytes(_hostLossSums.AsSpan()));
-        double sum = 0;
-        foreach (double microbatch in _hostLossSums)
-        {
-            sum += microbatch;
-        }
-
-        return sum;
-    }
-
-    double Norm()
-    {
-        double sum = 0;
-        foreach (GradientNorm norm in _norms)
-        {
-            foreach (double square in norm.Read())
-            {
-                sum += square;
-            }
-        }
-
-        return Math.Sqrt(sum);
     }
 
     void RequireFinite(string quantity, double value)
@@ -178,7 +150,7 @@ sealed class Trainer : IDisposable
         _chain.Dispose();
         _zero.Dispose();
         _device.Free(_lossSums.Address);
-        Array.ForEach(_norms, norm => norm.Dispose());
+        _norm.Dispose();
         Array.ForEach(_optimizers, optimizer => optimizer.Dispose());
         Array.ForEach(_parameters, parameters => parameters.Dispose());
     }

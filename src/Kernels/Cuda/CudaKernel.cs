@@ -23,6 +23,8 @@ readonly struct KernelArgument
 
     public static implicit operator KernelArgument(float value) => new(BitConverter.SingleToUInt32Bits(value), 4);
 
+    public static implicit operator KernelArgument(double value) => new(BitConverter.DoubleToUInt64Bits(value), 8);
+
     public static implicit operator KernelArgument(long value) => new((ulong)value, 8);
 
     public static implicit operator KernelArgument(ulong value) => new(value, 8);

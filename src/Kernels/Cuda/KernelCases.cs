@@ -13,7 +13,7 @@ static partial class KernelCases
     static readonly Dictionary<string, Action<KernelCase>> _all = new((KeyValuePair<string, Action<KernelCase>>[])
     [
         .. RmsNormCases, .. SwiGluCases, .. RotaryCases, .. EmbeddingCases, .. ClassifierCases, .. AttentionCases, .. AdamWCases,
-        .. ReductionCases, .. ElementwiseCases, .. ActivationCases, .. CodeCases, .. MuonCases, .. HashCases, .. TopKCases,
+        .. ReductionCases, .. ElementwiseCases, .. ActivationCases, .. CodeCases, .. MuonCases, .. ClipCases, .. HashCases, .. TopKCases,
     ]);
 
     public static IEnumerable<string> Names => _all.Keys;

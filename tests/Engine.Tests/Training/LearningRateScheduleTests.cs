@@ -49,8 +49,8 @@ public class LearningRateScheduleTests
     [Fact]
     public void Clip_AboveTheLimit_BringsTheNormToIt()
     {
-        Assert.Equal(0.25, GradientNorm.ClipScale(4, 1));
-        Assert.Equal(1, GradientNorm.ClipScale(0.5, 1));
-        Assert.Equal(1, GradientNorm.ClipScale(4, 0));
+        Assert.Equal(0.25, GradientClip.Scale(4, 1));
+        Assert.Equal(1, GradientClip.Scale(0.5, 1));
+        Assert.Equal(1, GradientClip.Scale(4, 0));
     }
 }

@@ -1,4 +1,7 @@
 // Small models and token sources that tests share.
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+
 namespace OrionNative.Engine.Tests.Training;
 
 static class SmallRuns
@@ -32,6 +35,20 @@ static class SmallRuns
         Wire = WireFormat.Float32,
         Seed = 7,
     };
+
+    /// <summary>SHA-256 of weights and optimizer state.</summary>
+    public static string StateHash(Trainer trainer)
+    {
+        using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (StateTensor tensor in trainer.State)
+        {
+            float[] values = new float[tensor.Count];
+            tensor.Read(0, values);
+            hash.AppendData(MemoryMarshal.AsBytes(values.AsSpan()));
+        }
+
+        return Convert.ToHexString(hash.GetHashAndReset());
+    }
 }
 
 /// <summary>Tokens that follow a rule with noise: each is the one before times three plus one, now and then anything.</summary>

@@ -105,12 +105,13 @@ public class ElementKernelTests(SoftwareCuda cuda)
         using var g = cuda.Upload<float>(gradient);
         using var dm = cuda.Upload<float>(new float[count]);
         using var dv = cuda.Upload<float>(new float[count]);
+        using var scale = cuda.Upload<float>([0.5f]);
         const int Steps = 3;
         for (int t = 1; t <= Steps; t++)
         {
             using var settings = Settings(t, rate: 0.01f);
             cuda.Kernel("adamw.cu", "adamw").Launch(cuda.Stream, (count + 1023) / 1024, 256, 0,
-                weight.Address, low.Address, g.Address, dm.Address, dv.Address, settings.Address, (long)count);
+                weight.Address, low.Address, g.Address, dm.Address, dv.Address, settings.Address, scale.Address, (long)count);
             for (int i = 0; i < count; i++)
             {
                 double gi = gradient[i] * 0.5;
@@ -139,9 +140,10 @@ public class ElementKernelTests(SoftwareCuda cuda)
             using var g = cuda.Upload<float>([.. Enumerable.Repeat(1f, Count)]);
             using var m = cuda.Upload<float>(new float[Count]);
             using var v = cuda.Upload<float>(new float[Count]);
+            using var scale = cuda.Upload<float>([0.5f]);
             using var settings = Settings(1, rate: 0.001f, decay: 0);
             cuda.Kernel("adamw.cu", "adamw_stochastic").Launch(cuda.Stream, (Count + (4 * threads) - 1) / (4 * threads), threads, 0,
-                weight.Address, g.Address, m.Address, v.Address, settings.Address, (long)Count);
+                weight.Address, g.Address, m.Address, v.Address, settings.Address, scale.Address, (long)Count);
             return cuda.Download(weight);
         }
 
@@ -181,7 +183,7 @@ public class ElementKernelTests(SoftwareCuda cuda)
 
         public CudaSettings(SoftwareCuda cuda, int step, float rate, float decay)
         {
-            float[] values = [rate, 0.9f, 0.95f, 1e-8f, decay, 0.5f, (float)(1 / (1 - Math.Pow(0.9, step))), (float)(1 / (1 - Math.Pow(0.95, step)))];
+            float[] values = [rate, 0.9f, 0.95f, 1e-8f, decay, (float)(1 / (1 - Math.Pow(0.9, step))), (float)(1 / (1 - Math.Pow(0.95, step)))];
             _words = cuda.Upload<uint>([.. values.Select(BitConverter.SingleToUInt32Bits), (uint)step, 7u]);
         }
 

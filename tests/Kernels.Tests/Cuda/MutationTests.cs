@@ -205,11 +205,11 @@ public sealed class MutationTests : PlantedFaults
         CudaKernel kernel = Mutated("muon.cu", name, before, after);
         if (name == "muon_momentum")
         {
-            kernel.Launch(Stream, 1, 256, 0, Zeros<float>(Count), Zeros<float>(Count), Zeros<float>(4), Zeros<double>(1), (long)Count);
+            kernel.Launch(Stream, 1, 256, 0, Zeros<float>(Count), Zeros<float>(Count), Zeros<float>(3), Zeros<float>(1), Zeros<double>(1), (long)Count);
         }
         else
         {
-            kernel.Launch(Stream, new(2, 2, 1), 256, 0, Zeros<float>(Count), Zeros<float>(Count), Zeros<float>(4), Zeros<double>(1), Zeros<ushort>(Count), Rows, Columns);
+            kernel.Launch(Stream, new(2, 2, 1), 256, 0, Zeros<float>(Count), Zeros<float>(Count), Zeros<float>(3), Zeros<float>(1), Zeros<double>(1), Zeros<ushort>(Count), Rows, Columns);
         }
 
         Caught(name, expected);
@@ -222,8 +222,21 @@ public sealed class MutationTests : PlantedFaults
     {
         const int Rows = 37, Columns = 33, Count = Rows * Columns;
         Mutated("muon.cu", "muon_update", before, after).Launch(Stream, new(2, 2, 1), 256, 0,
-            Zeros<ushort>(Count), Zeros<ushort>(Count), Zeros<ushort>(Count), Zeros<float>(4), Rows, Columns);
+            Zeros<ushort>(Count), Zeros<ushort>(Count), Zeros<ushort>(Count), Zeros<float>(3), Zeros<float>(1), Rows, Columns);
         Caught("muon_update", expected);
+    }
+
+    [Theory]
+    [InlineData("chunk[threadIdx.x] = terms[first + threadIdx.x];\n        __syncthreads();", "chunk[threadIdx.x] = terms[first + threadIdx.x];", "race on shared memory|never written")]
+    [InlineData("        __syncthreads();  // the chunk before", "        // the chunk before", "race on shared memory")]
+    [InlineData("(int)threadIdx.x < here", "(int)threadIdx.x <= here", "past the end of allocation")]
+    [InlineData("if (threadIdx.x > 0) return;", "", "race on global memory")]
+    public void ClipScale_Mutated_IsCaught(string before, string after, string expected)
+    {
+        const int Tensors = 300, Microbatches = 3;
+        Mutated("clip.cu", "clip_scale", before, after).Launch(Stream, 1, 256, 0,
+            Zeros<double>(Tensors), Tensors, Zeros<double>(Microbatches), Microbatches, 1.0, Zeros<double>(2), Zeros<float>(1));
+        Caught("clip_scale", expected);
     }
 
     [Theory]
@@ -293,7 +306,7 @@ public sealed class MutationTests : PlantedFaults
                 kernel.Launch(Stream, 1, 256, 0, Zeros<ushort>(3 * 64), Zeros<float>(64), 1, 2, 3 * 64, 64, 0, 1f, 8L);
                 break;
             default:
-                kernel.Launch(Stream, 1, 256, 0, Zeros<ushort>(15), Zeros<ushort>(15), Zeros<float>(15), Zeros<float>(15), Zeros<float>(15), Zeros<uint>(10), 15L);
+                kernel.Launch(Stream, 1, 256, 0, Zeros<ushort>(15), Zeros<ushort>(15), Zeros<float>(15), Zeros<float>(15), Zeros<float>(15), Zeros<uint>(9), Zeros<float>(1), 15L);
                 break;
         }
 

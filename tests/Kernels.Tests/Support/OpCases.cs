@@ -31,24 +31,32 @@ static class OpCases
             ["Muon"] = b =>
             {
                 Tensor weight = RandomSingle(b, 61, 90), gradient = RandomSingle(b, 61, 90), momentum = RandomSingle(b, 61, 90);
-                nint scratch = b.Scratch(b.Ops.MuonBytes(61, 90)), settings = b.Settings(new MuonStep(0.01f, 0.9f, 0.1f, 1));
-                return (() => b.Ops.Muon(weight, default, gradient, momentum, settings, scratch), [weight, momentum]);
+                nint scratch = b.Scratch(b.Ops.MuonBytes(61, 90)), settings = b.Settings(new MuonStep(0.01f, 0.9f, 0.1f));
+                Tensor scale = b.Factor(1);
+                return (() => b.Ops.Muon(weight, default, gradient, momentum, settings, scale, scratch), [weight, momentum]);
             },
             ["SetMuon"] = b =>
             {
                 nint settings = b.Scratch(MuonStep.SettingsBytes);
-                return (() => b.Ops.SetMuon(new(0.01f, 0.9f, 0.1f, 1), settings), [new Tensor(settings, ElementType.Float32, 1, 4)]);
+                return (() => b.Ops.SetMuon(new(0.01f, 0.9f, 0.1f), settings), [new Tensor(settings, ElementType.Float32, 1, 3)]);
             },
             ["SetAdamW"] = b =>
             {
                 nint settings = b.Scratch(AdamWStep.SettingsBytes);
-                return (() => b.Ops.SetAdamW(new(3, 0.01f, 0.9f, 0.99f, 1e-8f, 0.1f, 1), settings), [new Tensor(settings, ElementType.Float32, 1, 7)]);
+                return (() => b.Ops.SetAdamW(new(3, 0.01f, 0.9f, 0.99f, 1e-8f, 0.1f), settings), [new Tensor(settings, ElementType.Float32, 1, 6)]);
             },
             ["AdamW"] = b =>
             {
                 (Tensor w, Tensor g, Tensor m, Tensor v) = (RandomSingle(b, 3, 20001), RandomSingle(b, 3, 20001), RandomSingle(b, 3, 20001), b.Single(new double[60003], 3, 20001));
-                nint settings = b.Settings(new AdamWStep(3, 0.01f, 0.9f, 0.99f, 1e-8f, 0.1f, 1));
-                return (() => b.Ops.AdamW(w, default, g, m, v, settings), [w, m, v]);
+                nint settings = b.Settings(new AdamWStep(3, 0.01f, 0.9f, 0.99f, 1e-8f, 0.1f));
+                Tensor scale = b.Factor(1);
+                return (() => b.Ops.AdamW(w, default, g, m, v, settings, scale), [w, m, v]);
+            },
+            ["ClipScale"] = b =>
+            {
+                (Tensor squares, Tensor losses) = (b.Put([9, 16, 11], ElementType.Float64, 1, 3, 0), b.Put([2, 3], ElementType.Float64, 1, 2, 0));
+                (Tensor totals, Tensor scale) = (b.Put([0, 0], ElementType.Float64, 1, 2, 0), b.Factor(0));
+                return (() => b.Ops.ClipScale(squares, losses, 1, totals, scale), [totals, scale]);
             },
             ["RmsNormForward"] = b =>
             {

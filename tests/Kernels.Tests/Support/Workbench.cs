@@ -78,6 +78,9 @@ sealed class Workbench : IDisposable
         return settings;
     }
 
+    /// <summary>A factor on the gradient where an optimizer reads it.</summary>
+    public Tensor Factor(double value) => Single([value], 1, 1);
+
     public nint Scratch(long bytes) => Reserve(ElementType.Int8, 1, (int)Math.Max(bytes, 1), 0).Address;
 
     public Tensor Put(double[] values, ElementType type, int rows, int columns, int gap)

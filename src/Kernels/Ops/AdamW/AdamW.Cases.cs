@@ -14,7 +14,7 @@ static partial class KernelCases
     /// <summary>struct Settings of adamw.cu.</summary>
     static uint[] AdamWSettings(AdamWStep s, uint tensor) =>
     [
-        .. ((float[])[s.LearningRate, s.Beta1, s.Beta2, s.Epsilon, s.WeightDecay, s.GradientScale,
+        .. ((float[])[s.LearningRate, s.Beta1, s.Beta2, s.Epsilon, s.WeightDecay,
             (float)(1 / (1 - Math.Pow(s.Beta1, s.Step))), (float)(1 / (1 - Math.Pow(s.Beta2, s.Step)))]).Select(BitConverter.SingleToUInt32Bits),
         (uint)s.Step, tensor,
     ];
@@ -23,23 +23,29 @@ static partial class KernelCases
     {
         int count = c.Pick(16384 * c.Size, 1, 8, 1003, 4096);
         c.Shape = $"n={count}";
-        AdamWStep step = new(3, 0.01f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.5f);
+        AdamWStep step = new(3, 0.01f, 0.9f, 0.95f, 1e-8f, 0.1f);
+        float scale = c.Pick(0.5f, 0.5f, 1f, GradientClip.MovesNothing, 0.25f);
         float[] master = RandomFloats(1, count), gradient = RandomFloats(2, count), m = RandomFloats(3, count), v = Array.ConvertAll(RandomFloats(4, count), Math.Abs);
         ushort[] high = Array.ConvertAll(master, w => BFloat16.Split(w).High);
         ushort[] words = exact ? Array.ConvertAll(master, w => BFloat16.Split(w).Low) : new ushort[count];
         var (weight, low, g, dm, dv) = (c.Upload(high), c.Upload(words), c.Upload(gradient), c.Upload(m), c.Upload(v));
         CudaDeviceVariable<uint> settings = c.Upload(AdamWSettings(step, tensor: 7));
+        CudaDeviceVariable<float> factor = c.Upload([scale]);
         CudaKernel kernel = c.Kernel("adamw.cu", exact ? "adamw" : "adamw_stochastic");
         c.LaunchWith(exact
-            ? () => kernel.Launch(c.Stream, Blocks((count + 3) / 4), 256, 0, weight.Address, low.Address, g.Address, dm.Address, dv.Address, settings.Address, (long)count)
-            : () => kernel.Launch(c.Stream, Blocks((count + 3) / 4), 256, 0, weight.Address, g.Address, dm.Address, dv.Address, settings.Address, (long)count));
+            ? () => kernel.Launch(c.Stream, Blocks((count + 3) / 4), 256, 0, weight.Address, low.Address, g.Address, dm.Address, dv.Address, settings.Address, factor.Address, (long)count)
+            : () => kernel.Launch(c.Stream, Blocks((count + 3) / 4), 256, 0, weight.Address, g.Address, dm.Address, dv.Address, settings.Address, factor.Address, (long)count));
         c.Bytes = (exact ? 28L : 24L) * count;
         c.Flops = 15.0 * count;
         c.Results = () =>
         {
             double[] w = [.. high.Zip(words, (h, l) => (double)BFloat16.Join(h, l))];
             double[] first = Widen(m), second = Widen(v);
-            Oracle.AdamW(w, Widen(gradient), first, second, step);
+            if (scale >= 0)
+            {
+                Oracle.AdamW(w, Widen(gradient), first, second, step, scale);
+            }
+
             double[] Master() => [.. KernelCase.Read(weight).Zip(KernelCase.Read(low), (h, l) => (double)BFloat16.Join(h, l))];
             // The update is at most lr * |m| / sqrt(v): its dozen roundings are relative to it, and v may be small.
             double[] updates = [.. first.Zip(second, (a, b) => 0.01 * Math.Abs(a / (1 - Math.Pow(0.9, 3))) / Math.Sqrt(b / (1 - Math.Pow(0.95, 3))))];

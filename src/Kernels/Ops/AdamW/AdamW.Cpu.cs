@@ -18,17 +18,24 @@ sealed unsafe partial class CpuOps
     }
 
     /// <inheritdoc/>
-    public void AdamW(Tensor weight, Tensor low, Tensor gradient, Tensor m, Tensor v, nint settings)
+    public void AdamW(Tensor weight, Tensor low, Tensor gradient, Tensor m, Tensor v, nint settings, Tensor scale)
     {
         Shape.IsType(weight, ElementType.Float32);
         Shape.Holds(low.IsEmpty, "no low half: weights on the CPU are Float32", low);
         Shape.Is(gradient, ElementType.Float32, weight.Rows, weight.Columns);
         Shape.Is(m, ElementType.Float32, weight.Rows, weight.Columns);
         Shape.Is(v, ElementType.Float32, weight.Rows, weight.Columns);
+        Shape.Is(scale, ElementType.Float32, 1, 1);
+        float gradientScale = *(float*)scale.Address;
+        if (gradientScale < 0)
+        {
+            return;
+        }
+
         AdamWStep step = *(AdamWStep*)settings;
         AdamWFactors factors = new()
         {
-            GradientScale = step.GradientScale,
+            GradientScale = gradientScale,
             Beta1 = step.Beta1,
             OneMinusBeta1 = 1f - step.Beta1,
             Beta2 = step.Beta2,

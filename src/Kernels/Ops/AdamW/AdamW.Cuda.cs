@@ -13,7 +13,7 @@ sealed partial class CudaOps
     [StructLayout(LayoutKind.Sequential)]
     struct AdamWSettings
     {
-        public float LearningRate, Beta1, Beta2, Epsilon, WeightDecay, GradientScale, Correction1, Correction2;
+        public float LearningRate, Beta1, Beta2, Epsilon, WeightDecay, Correction1, Correction2;
         public uint Step, Tensor;
     }
 
@@ -28,7 +28,6 @@ sealed partial class CudaOps
             Beta2 = step.Beta2,
             Epsilon = step.Epsilon,
             WeightDecay = step.WeightDecay,
-            GradientScale = step.GradientScale,
             Correction1 = (float)(1 / (1 - Math.Pow(step.Beta1, step.Step))),
             Correction2 = (float)(1 / (1 - Math.Pow(step.Beta2, step.Step))),
             Step = (uint)step.Step,
@@ -37,17 +36,18 @@ sealed partial class CudaOps
     }
 
     /// <inheritdoc cref="IOps.AdamW"/>
-    public void AdamW(Tensor weight, Tensor low, Tensor gradient, Tensor m, Tensor v, nint settings)
+    public void AdamW(Tensor weight, Tensor low, Tensor gradient, Tensor m, Tensor v, nint settings, Tensor scale)
     {
         Shape.IsType(weight, ElementType.BFloat16);
         Shape.Is(low, ElementType.Low16, weight.Rows, weight.Columns);
         Shape.Is(gradient, ElementType.Float32, weight.Rows, weight.Columns);
         Shape.Is(m, ElementType.Float32, weight.Rows, weight.Columns);
         Shape.Is(v, ElementType.Float32, weight.Rows, weight.Columns);
+        Shape.Is(scale, ElementType.Float32, 1, 1);
         Shape.Holds(
             weight.IsContiguous && low.IsContiguous && gradient.IsContiguous && m.IsContiguous && v.IsContiguous && weight.Address % 16 == 0,
             "tensors without gaps at multiples of 16 bytes", weight);
         _adamW ??= Kernel("adamw.cu", "adamw");
-        _adamW.Launch(_stream, DivideUp(weight.Count, ElementsOfThread * Threads), Threads, 0, weight, low, gradient, m, v, settings, weight.Count);
+        _adamW.Launch(_stream, DivideUp(weight.Count, ElementsOfThread * Threads), Threads, 0, weight, low, gradient, m, v, settings, scale, weight.Count);
     }
 }

@@ -4,12 +4,12 @@ namespace OrionNative.Kernels;
 static partial class Oracle
 {
     /// <summary>One step in place on weight, m and v.</summary>
-    public static void AdamW(double[] weight, double[] gradient, double[] m, double[] v, AdamWStep step)
+    public static void AdamW(double[] weight, double[] gradient, double[] m, double[] v, AdamWStep step, double scale)
     {
         double beta1 = step.Beta1, beta2 = step.Beta2;
         for (int i = 0; i < weight.Length; i++)
         {
-            double g = gradient[i] * step.GradientScale;
+            double g = gradient[i] * scale;
             m[i] = (beta1 * m[i]) + ((1 - beta1) * g);
             v[i] = (beta2 * v[i]) + ((1 - beta2) * g * g);
             double unbiasedM = m[i] / (1 - Math.Pow(beta1, step.Step));

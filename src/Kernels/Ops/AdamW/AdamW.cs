@@ -1,12 +1,11 @@
-// AdamW with decoupled decay, arXiv:1711.05101. g = gradient * gradientScale
+// AdamW with decoupled decay, arXiv:1711.05101. g = gradient * scale
 //   m = b1*m + (1-b1)*g     v = b2*v + (1-b2)*g*g     w = w*(1 - lr*decay) - lr * (m/(1-b1^t)) / (sqrt(v/(1-b2^t)) + eps)
 namespace OrionNative.Kernels;
 
 /// <summary>What changes from step to step, and the constants of the rule.</summary>
 /// <param name="Step">t, from 1.</param>
-/// <param name="GradientScale">Factor on the gradient: the clip, and 1/tokens if the caller sums.</param>
 public readonly record struct AdamWStep(
-    int Step, float LearningRate, float Beta1, float Beta2, float Epsilon, float WeightDecay, float GradientScale)
+    int Step, float LearningRate, float Beta1, float Beta2, float Epsilon, float WeightDecay)
 {
     /// <summary>Bytes of device memory that <see cref="IOps.SetAdamW"/> fills.</summary>
     public const int SettingsBytes = 64;
@@ -18,6 +17,7 @@ public partial interface IOps
     void SetAdamW(AdamWStep step, nint settings);
 
     /// <summary>One step on weight (compute type; low is its Low16 companion when that is BFloat16, else empty), with the
-    /// gradient, m and v in Float32, all of one shape, by the settings of <see cref="SetAdamW"/>.</summary>
-    void AdamW(Tensor weight, Tensor low, Tensor gradient, Tensor m, Tensor v, nint settings);
+    /// gradient, m and v in Float32, all of one shape, by the settings of <see cref="SetAdamW"/>. Scale is one Float32, the factor
+    /// on the gradient; below zero nothing moves, neither weight nor m and v.</summary>
+    void AdamW(Tensor weight, Tensor low, Tensor gradient, Tensor m, Tensor v, nint settings, Tensor scale);
 }

@@ -1,4 +1,4 @@
-// adamw: decoupled decay, arXiv:1711.05101.  g = gradient * gradient_scale
+// adamw: decoupled decay, arXiv:1711.05101.  g = gradient * scale, and nothing moves at a scale below zero
 //   m = b1*m + (1-b1)*g    v = b2*v + (1-b2)*g*g    w = w*(1 - lr*decay) - lr * (m/(1-b1^t)) / (sqrt(v/(1-b2^t)) + eps)
 // With the low word the master weight is the exact fp32 that join_master gives, and the bf16 weight is the nearest to it.
 //   Without it (adamw_stochastic) the new weight is rounded to bf16 up or down with the probability of the
@@ -8,11 +8,11 @@
 // Math     about 15 FLOP, one root and two divisions per element: bandwidth-bound
 // Goal     >= 90 % of measured copy bandwidth
 // Launch   one thread per 4 elements, whose fp32 are one 16-byte access: neighbours fill whole 32-byte sectors, which two such accesses of
-//          one thread would halve.  What changes from step to step lies in `settings`, in device memory
+//          one thread would halve.  What changes from step to step lies in `settings` and `scale`, in device memory
 #include "ptx.cuh"
 
 struct Settings {
-    float learning_rate, beta1, beta2, epsilon, weight_decay, gradient_scale, correction1, correction2;
+    float learning_rate, beta1, beta2, epsilon, weight_decay, correction1, correction2;
     u32 step, tensor;
 };
 
@@ -24,8 +24,8 @@ __device__ __forceinline__ u32 random_16(u32 element, u32 step, u32 tensor) {
     return (h ^ (h >> 16)) & 0xffffu;
 }
 
-__device__ __forceinline__ float updated(const Settings& s, float w, float gradient, float& m, float& v) {
-    const float g = gradient * s.gradient_scale;
+__device__ __forceinline__ float updated(const Settings& s, float scale, float w, float gradient, float& m, float& v) {
+    const float g = gradient * scale;
     m = s.beta1 * m + (1.0f - s.beta1) * g;
     v = s.beta2 * v + (1.0f - s.beta2) * g * g;
     return w * (1.0f - s.learning_rate * s.weight_decay) -
@@ -47,18 +47,20 @@ __device__ __forceinline__ void store_4(float* p, const float (&f)[4]) { *reinte
 
 // One element: the halves of the weight go in and come out.
 template <bool Exact>
-__device__ __forceinline__ void update(const Settings& s, long long i, u32& high, u32& low, float gradient, float& m, float& v) {
+__device__ __forceinline__ void update(const Settings& s, float scale, long long i, u32& high, u32& low, float gradient, float& m, float& v) {
     const u32 bits = Exact ? join_master(high, low) : high << 16;
-    const u32 next = __float_as_uint(updated(s, __uint_as_float(bits), gradient, m, v));
+    const u32 next = __float_as_uint(updated(s, scale, __uint_as_float(bits), gradient, m, v));
     if (Exact) split_master(next, high, low);
     else high = (next + random_16((u32)i ^ (u32)(i >> 32) * 0x27D4EB2Fu, s.step, s.tensor)) >> 16;
 }
 
 template <bool Exact>
 __device__ __forceinline__ void step(u16* weight, u16* low, const float* gradient, float* m, float* v, const Settings* settings,
-                                     long long count) {
+                                     const float* gradient_scale, long long count) {
     const long long first = 4 * ((long long)blockIdx.x * blockDim.x + threadIdx.x);
     if (first >= count) return;
+    const float scale = *gradient_scale;
+    if (scale < 0.0f) return;
     const Settings s = *settings;
     if (count - first >= 4) {
         u32 h[4], l[4] = {0, 0, 0, 0};
@@ -68,7 +70,7 @@ __device__ __forceinline__ void step(u16* weight, u16* low, const float* gradien
         load_4(gradient + first, g);
         load_4(m + first, mi);
         load_4(v + first, vi);
-        for (int j = 0; j < 4; j++) update<Exact>(s, first + j, h[j], l[j], g[j], mi[j], vi[j]);
+        for (int j = 0; j < 4; j++) update<Exact>(s, scale, first + j, h[j], l[j], g[j], mi[j], vi[j]);
         store_4_halves(weight + first, h);
         if (Exact) store_4_halves(low + first, l);
         store_4(m + first, mi);
@@ -78,18 +80,18 @@ __device__ __forceinline__ void step(u16* weight, u16* low, const float* gradien
 #pragma unroll 1
     for (long long i = first; i < count; i++) {
         u32 h = weight[i], l = Exact ? low[i] : 0u;
-        update<Exact>(s, i, h, l, gradient[i], m[i], v[i]);
+        update<Exact>(s, scale, i, h, l, gradient[i], m[i], v[i]);
         weight[i] = (u16)h;
         if (Exact) low[i] = (u16)l;
     }
 }
 
 extern "C" __global__ void __launch_bounds__(256, 6) adamw(u16* weight, u16* low, const float* gradient, float* m, float* v,
-                                                        const Settings* settings, long long count) {
-    step<true>(weight, low, gradient, m, v, settings, count);
+                                                        const Settings* settings, const float* scale, long long count) {
+    step<true>(weight, low, gradient, m, v, settings, scale, count);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 6) adamw_stochastic(u16* weight, const float* gradient, float* m, float* v,
-                                                                   const Settings* settings, long long count) {
-    step<false>(weight, nullptr, gradient, m, v, settings, count);
+                                                                   const Settings* settings, const float* scale, long long count) {
+    step<false>(weight, nullptr, gradient, m, v, settings, scale, count);
 }

@@ -19,12 +19,19 @@ sealed unsafe partial class CpuOps
     public void SetMuon(MuonStep step, nint settings) => *(MuonStep*)settings = step;
 
     /// <inheritdoc cref="IOps.Muon"/>
-    public void Muon(Tensor weight, Tensor low, Tensor gradient, Tensor momentum, nint settings, nint scratch)
+    public void Muon(Tensor weight, Tensor low, Tensor gradient, Tensor momentum, nint settings, Tensor scale, nint scratch)
     {
         MuonStep step = *(MuonStep*)settings;
         if (!low.IsEmpty || weight.Type != ElementType.Float32)
         {
             throw new ArgumentException($"Muon on the CPU keeps weights in Float32 without a low half; found {weight} and low {low}");
+        }
+
+        Shape.Is(scale, ElementType.Float32, 1, 1);
+        float gradientScale = *(float*)scale.Address;
+        if (gradientScale < 0)
+        {
+            return;
         }
 
         int rows = weight.Rows, columns = weight.Columns, small = Math.Min(rows, columns), large = Math.Max(rows, columns);
@@ -40,7 +47,7 @@ sealed unsafe partial class CpuOps
             float* g = (float*)gradient.Address + ((long)i * gradient.Stride), m = (float*)momentum.Address + ((long)i * momentum.Stride);
             for (int j = 0; j < columns; j++)
             {
-                float scaled = g[j] * step.GradientScale;
+                float scaled = g[j] * gradientScale;
                 m[j] = float.FusedMultiplyAdd(step.Momentum, m[j], scaled);
                 float update = float.FusedMultiplyAdd(step.Momentum, m[j], scaled);
                 squares += (double)update * update;

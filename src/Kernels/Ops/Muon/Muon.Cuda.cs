@@ -17,7 +17,7 @@ sealed partial class CudaOps
     /// <summary>As muon.cu reads them.</summary>
     struct MuonSettings
     {
-        public float LearningRate, Momentum, WeightDecay, GradientScale;
+        public float LearningRate, Momentum, WeightDecay;
     }
 
     /// <summary>Where the parts of the scratch memory lie, as offsets from its start.</summary>
@@ -37,19 +37,19 @@ sealed partial class CudaOps
             LearningRate = step.LearningRate,
             Momentum = step.Momentum,
             WeightDecay = step.WeightDecay,
-            GradientScale = step.GradientScale,
         };
         _staging.Upload(MemoryMarshal.AsBytes(new ReadOnlySpan<MuonSettings>(in numbers)), settings);
     }
 
     /// <inheritdoc cref="IOps.Muon"/>
-    public void Muon(Tensor weight, Tensor low, Tensor gradient, Tensor momentum, nint settings, nint scratch)
+    public void Muon(Tensor weight, Tensor low, Tensor gradient, Tensor momentum, nint settings, Tensor scale, nint scratch)
     {
         int rows = weight.Rows, columns = weight.Columns, small = Math.Min(rows, columns), large = Math.Max(rows, columns);
         Shape.IsType(weight, ElementType.BFloat16);
         Shape.Is(low, ElementType.Low16, rows, columns);
         Shape.Is(gradient, ElementType.Float32, rows, columns);
         Shape.Is(momentum, ElementType.Float32, rows, columns);
+        Shape.Is(scale, ElementType.Float32, 1, 1);
         Shape.Holds(weight.IsContiguous && low.IsContiguous && gradient.IsContiguous && momentum.IsContiguous, "tensors without gaps", weight);
         Shape.Holds(rows % Chunk == 0 && columns % Chunk == 0, "rows and columns in multiples of 8", weight);
         ArgumentOutOfRangeException.ThrowIfZero(scratch);
@@ -59,12 +59,12 @@ sealed partial class CudaOps
         LaunchSize tiles = new(DivideUp(columns, MuonTile), DivideUp(rows, MuonTile), 1);
 
         _muonMomentum ??= Kernel(MuonSource, "muon_momentum");
-        _muonMomentum.Launch(_stream, chunks, Threads, 0, gradient, momentum, settings, partial, weight.Count);
+        _muonMomentum.Launch(_stream, chunks, Threads, 0, gradient, momentum, settings, scale, partial, weight.Count);
         _sumPartials ??= Kernel(ReductionSource, "sum_partials");
         _sumPartials.Launch(_stream, 1, Threads, 0, partial, squares, chunks);
         Tensor x = new(scratch, ElementType.BFloat16, small, large), next = x with { Address = scratch + parts.Next };
         _muonDirection ??= Kernel(MuonSource, "muon_direction");
-        _muonDirection.Launch(_stream, tiles, Threads, 0, gradient, momentum, settings, squares, x, rows, columns);
+        _muonDirection.Launch(_stream, tiles, Threads, 0, gradient, momentum, settings, scale, squares, x, rows, columns);
         Tensor gram = new(scratch + parts.Gram, ElementType.BFloat16, small, small), polynomial = gram with { Address = scratch + parts.Polynomial };
         for (int i = 0; i < NewtonSchulzSteps; i++)
         {
@@ -77,7 +77,7 @@ sealed partial class CudaOps
         }
 
         _muonUpdate ??= Kernel(MuonSource, "muon_update");
-        _muonUpdate.Launch(_stream, tiles, Threads, 0, weight, low, x, settings, rows, columns);
+        _muonUpdate.Launch(_stream, tiles, Threads, 0, weight, low, x, settings, scale, rows, columns);
     }
 
     static MuonScratch ScratchOf(int rows, int columns)

@@ -4,12 +4,12 @@ namespace OrionNative.Kernels;
 static partial class Oracle
 {
     /// <summary>One step in place on weight and momentum, [rows, columns].</summary>
-    public static void Muon(double[] weight, double[] gradient, double[] momentum, int rows, int columns, MuonStep step)
+    public static void Muon(double[] weight, double[] gradient, double[] momentum, int rows, int columns, MuonStep step, double scale)
     {
         double[] update = new double[weight.Length];
         for (int i = 0; i < weight.Length; i++)
         {
-            double g = gradient[i] * step.GradientScale;
+            double g = gradient[i] * scale;
             momentum[i] = (step.Momentum * momentum[i]) + g;
             update[i] = g + (step.Momentum * momentum[i]);
         }

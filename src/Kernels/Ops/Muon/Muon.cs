@@ -5,7 +5,7 @@
 namespace OrionNative.Kernels;
 
 /// <summary>What changes from step to step, and the constants of the rule.</summary>
-public readonly record struct MuonStep(float LearningRate, float Momentum, float WeightDecay, float GradientScale)
+public readonly record struct MuonStep(float LearningRate, float Momentum, float WeightDecay)
 {
     /// <summary>Bytes of device memory that <see cref="IOps.SetMuon"/> fills.</summary>
     public const int SettingsBytes = 64;
@@ -22,6 +22,7 @@ public partial interface IOps
     /// <summary>Puts what changes from step to step where <see cref="Muon"/> reads it: in the order of the calls, but never recorded.</summary>
     void SetMuon(MuonStep step, nint settings);
 
-    /// <summary>One step on a matrix weight[rows, columns] with gradient and momentum in Float32, by the settings of <see cref="SetMuon"/>.</summary>
-    void Muon(Tensor weight, Tensor low, Tensor gradient, Tensor momentum, nint settings, nint scratch);
+    /// <summary>One step on a matrix weight[rows, columns] with gradient and momentum in Float32, by the settings of <see cref="SetMuon"/>.
+    /// Scale is one Float32, the factor on the gradient; below zero nothing moves, neither weight nor momentum.</summary>
+    void Muon(Tensor weight, Tensor low, Tensor gradient, Tensor momentum, nint settings, Tensor scale, nint scratch);
 }

@@ -8,11 +8,11 @@
 // Math     at most 6 FLOP per element in these passes: bandwidth-bound; the products are bound by the tensor cores
 // Goal     >= 88 % of measured copy bandwidth for momentum; the transposing passes are a small part of an optimizer step
 // Launch   momentum: 256 threads per chunk of 16384; direction, update: 256 threads per tile of 32 x 32.  What changes from step
-//          to step lies in `settings`, in device memory
+//          to step lies in `settings` and `scale`, in device memory; at a scale below zero nothing moves
 #include "ptx.cuh"
 
 struct Settings {
-    float learning_rate, momentum, weight_decay, gradient_scale;
+    float learning_rate, momentum, weight_decay;
 };
 
 constexpr int ChunkElements = 16384;
@@ -20,10 +20,11 @@ constexpr int Tile = 32;
 constexpr int Threads = 256;
 
 extern "C" __global__ void __launch_bounds__(Threads) muon_momentum(const float* gradient, float* momentum, const Settings* settings,
-                                                                    double* partial, long long count) {
+                                                                    const float* gradient_scale, double* partial, long long count) {
     SHARED(double, partials, Threads / 32);
     const Settings s = *settings;
-    const long long start = (long long)blockIdx.x * ChunkElements, end = min(count, start + ChunkElements);
+    const float scale = *gradient_scale;
+    const long long start = (long long)blockIdx.x * ChunkElements, end = scale < 0.0f ? start : min(count, start + ChunkElements);
     double squares = 0.0;
     for (long long i = start + 8 * threadIdx.x; i < end; i += 8 * Threads) {
         const int here = (int)min(8ll, end - i);
@@ -32,7 +33,7 @@ extern "C" __global__ void __launch_bounds__(Threads) muon_momentum(const float*
         load_columns(momentum + i, here, m);
 #pragma unroll
         for (int j = 0; j < 8; j++) {
-            const float scaled = g[j] * s.gradient_scale;
+            const float scaled = g[j] * scale;
             m[j] = fmaf(s.momentum, m[j], scaled);
             const float u = fmaf(s.momentum, m[j], scaled);
             if (j < here) squares += (double)u * u;
@@ -60,10 +61,11 @@ struct TileWalk {
 constexpr int Turns = Tile * Tile / Threads;
 
 extern "C" __global__ void __launch_bounds__(Threads) muon_direction(const float* gradient, const float* momentum, const Settings* settings,
-                                                                     const double* squares, bf16* x, int rows, int columns) {
+                                                                     const float* gradient_scale, const double* squares, bf16* x, int rows,
+                                                                     int columns) {
     SHARED(float, tile, Tile * (Tile + 1));  // one column more, so that a column's elements lie in different banks
     const float unit = (float)(1.0 / (sqrt(squares[0]) + 1e-7));
-    const float scale = settings->gradient_scale, mu = settings->momentum;
+    const float scale = *gradient_scale, mu = settings->momentum;
     const bool tall = rows > columns;
 #pragma unroll
     for (int turn = 0; turn < Turns; turn++) {
@@ -84,9 +86,10 @@ extern "C" __global__ void __launch_bounds__(Threads) muon_direction(const float
     }
 }
 
-extern "C" __global__ void __launch_bounds__(Threads) muon_update(u16* weight, u16* low, const bf16* x, const Settings* settings, int rows,
-                                                                  int columns) {
+extern "C" __global__ void __launch_bounds__(Threads) muon_update(u16* weight, u16* low, const bf16* x, const Settings* settings,
+                                                                  const float* gradient_scale, int rows, int columns) {
     SHARED(float, tile, Tile * (Tile + 1));
+    if (*gradient_scale < 0.0f) return;
     const Settings s = *settings;
     const float keep = 1.0f - s.learning_rate * s.weight_decay, rate = s.learning_rate * 0.2f * sqrtf((float)max(rows, columns));
     const bool tall = rows > columns;
