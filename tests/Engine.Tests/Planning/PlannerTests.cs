@@ -126,7 +126,7 @@ public class PlannerTests
         StageRange range = new(0, 2, 4);
         using CpuDevice device = new(1);
         using ParameterSet parameters = new(run.Model, range, device, gradients: true);
-        using Optimizer real = new(parameters, run.Config);
+        using Optimizer real = new(parameters, run.Config, scale: default);
         Assert.Equal(StateTensor.All(parameters, real).Sum(tensor => 4 * tensor.Count), run.StateBytesOf(range));
     }
 
