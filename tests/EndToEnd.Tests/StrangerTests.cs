@@ -1,5 +1,5 @@
-// Whoever knows the address may connect with a key of his own making. Without a token he learns what is trained, and no more: no
-// file, no state, and no peer lets him in.
+// Whoever knows the address may connect with a key of his own making. Without a token he gets no file and no state, and no peer
+// lets him in.
 using System.Collections.Concurrent;
 using System.Net;
 using System.Text;

@@ -106,7 +106,7 @@ public sealed class SwarmBadInputTests : IDisposable
         using QuicEndpoint endpoint = Endpoints.Open(key, new QuicOptions { Listen = new IPEndPoint(IPAddress.Loopback, 0), KeepAlive = TimeSpan.FromSeconds(2) });
         Stranger stranger = new();
         LinkOptions options = new() { Run = PeerIds.RunOf(join.NodeId), Window = new DuplicateWindow() };
-        endpoint.Dial(Endpoints.Resolve(join.Host, join.Port), join.NodeId, new PeerLink(options, stranger));
+        endpoint.Dial(Endpoints.Resolve(join.Host, join.Port, endpoint.LocalAddress), join.NodeId, new PeerLink(options, stranger));
         CloseReason reason = await stranger.End.Task.WaitAsync(TimeSpan.FromSeconds(75), TestContext.Current.CancellationToken);
         Assert.Equal(CloseKind.Remote, reason.Kind); // the stranger is not told why; the operator is
         Assert.Contains("has not joined within 60 s", File.ReadAllText(Path.Combine(_folder.Path, "far", "orchestrator", "wire.log")));

@@ -48,6 +48,11 @@ static class JoinCommand
                 throw new ConfigurationException($"listen '{parsed.GetValue(listen)}' is not an address and port like 0.0.0.0:4434");
             }
 
+            if (parsed.GetValue(advertise) is { } place && !(IPEndPoint.TryParse(place, out IPEndPoint? dialled) && dialled.Port > 0 && !dialled.Address.Equals(IPAddress.Any) && !dialled.Address.Equals(IPAddress.IPv6Any)))
+            {
+                throw new ConfigurationException($"advertise '{place}' is not an address and port that other peers can dial, like 203.0.113.7:4434");
+            }
+
             using TextWriter output = parsed.GetValue(log) is { } file ? TextWriter.Synchronized(new StreamWriter(file, append: true) { AutoFlush = true }) : Console.Error;
             using Interrupt interrupt = new(output, "leaving", isHelper: parsed.GetValue(local));
             using NodeIdentity key = NodeIdentity.LoadOrCreate(parsed.GetRequiredValue(state));

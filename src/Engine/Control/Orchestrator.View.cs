@@ -26,6 +26,13 @@ sealed partial class Orchestrator
     /// <summary>True for a peer that has shown a token that was good, now or in an earlier life of this orchestrator.</summary>
     public bool HasAdmitted(PeerId peer) => _known.ContainsKey(peer);
 
+    /// <summary>Whether a peer may hear what the run is: one that was admitted, or who shows a token that admits; if not, why.</summary>
+    public bool MayAsk(PeerId peer, string token, long unixSeconds, out string refusal)
+    {
+        refusal = "";
+        return HasAdmitted(peer) || _tokens.Admits(token, unixSeconds, out _, out refusal);
+    }
+
     /// <summary>Microbatches of the uncommitted step that each stage has in its sums.</summary>
     public int[] Covered() => [.. Enumerable.Range(0, _settings.StageCount).Select(_table.CoveredAt)];
 }

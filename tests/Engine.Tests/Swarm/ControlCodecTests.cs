@@ -87,6 +87,10 @@ public class ControlCodecTests
     [InlineData("")]
     [InlineData("{}")]
     [InlineData("[1]")]
+    [InlineData("""{"kind":"Refused","body":{}}""")]
+    [InlineData("""{"kind":"Refused","body":{"Refusal":1,"Text":null}}""")]
+    [InlineData("""{"kind":"Rebuild","body":{"Step":1,"Generation":1,"Keep":[2000000000]}}""")]
+    [InlineData("""{"kind":"Rebuild","body":{"Step":1,"Generation":1,"Keep":[-1]}}""")]
     [InlineData("""{"kind":"Nonsense","body":{}}""")]
     [InlineData("""{"kind":"Grant","body":{"Step":"x"}}""")]
     public void Decode_OfGarbage_IsRefusedByName(string json) =>

@@ -12,7 +12,7 @@ namespace OrionNative.Engine.Hosting.Swarm;
 /// <summary>First byte of a request between processes of a run.</summary>
 enum ControlTag : byte
 {
-    /// <summary>A newcomer asks what the run is; the response is the description.</summary>
+    /// <summary>A newcomer shows its token and asks what the run is; status 0: the response is the description.</summary>
     Describe = 1,
 
     /// <summary>A <see cref="PeerMessage"/> to the orchestrator.</summary>
@@ -54,7 +54,10 @@ enum ControlTag : byte
 
 static partial class ControlCodec
 {
-    static readonly JsonSerializerOptions _options = new() { Converters = { new PeerIdConverter(), new MicrobatchSetConverter() }, NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals };
+    /// <summary>What a record's type demands is demanded of the wire too: no part is missing, none is null that may not be.</summary>
+    public static JsonSerializerOptions Strict { get; } = new() { RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true };
+
+    static readonly JsonSerializerOptions _options = new(Strict) { Converters = { new PeerIdConverter(), new MicrobatchSetConverter() }, NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals };
 
     /// <summary>A message with whatever travels beside it.</summary>
     public static byte[] Encode<T>(ControlTag tag, T message, JsonObject? beside = null) where T : class
@@ -107,9 +110,12 @@ static partial class ControlCodec
 
     sealed class MicrobatchSetConverter : JsonConverter<MicrobatchSet>
     {
+        const int MicrobatchesMax = 1 << 20;
+
         public override MicrobatchSet Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
         {
-            int[] numbers = JsonSerializer.Deserialize<int[]>(ref reader, options) is { Length: > 0 } read ? read : throw new JsonException("a set of microbatches begins with its capacity");
+            int[] numbers = JsonSerializer.Deserialize<int[]>(ref reader, options) is { Length: > 0 } read && read[0] is >= 0 and <= MicrobatchesMax ? read
+                : throw new JsonException($"a set of microbatches begins with its capacity, at most {MicrobatchesMax}");
             return MicrobatchSet.Of(numbers[0], numbers.AsSpan(1));
         }
 

@@ -23,17 +23,35 @@ static class Endpoints
         }
     }
 
-    /// <summary>The address of a host.</summary>
-    /// <exception cref="ConfigurationException">The name is not known.</exception>
-    public static IPEndPoint Resolve(string host, int port)
+    /// <summary>The first address of a host that a socket at <paramref name="listen"/> reaches: one for IPv6 reaches both kinds.</summary>
+    /// <exception cref="ConfigurationException">The name is not known, or has no such address.</exception>
+    public static IPEndPoint Resolve(string host, int port, IPEndPoint listen)
     {
         try
         {
-            return new IPEndPoint(Dns.GetHostAddresses(host)[0], port);
+            IPAddress[] known = Dns.GetHostAddresses(host);
+            IPAddress? address = Array.Find(known, address => listen.AddressFamily == AddressFamily.InterNetworkV6 || address.AddressFamily == AddressFamily.InterNetwork);
+            return address is not null ? new IPEndPoint(address, port)
+                : throw new ConfigurationException($"the host '{host}' of the join string has IPv6 addresses only ({string.Join(", ", known.AsEnumerable())}), which {listen} does not reach; join with --listen [::]:{listen.Port}");
         }
         catch (SocketException error)
         {
-            throw new ConfigurationException($"the host '{host}' of the join string cannot be found: {error.Message}", error);
+            throw new ConfigurationException($"the host '{host}' of the join string cannot be found: {error.Message}. Check the name, and this machine's DNS", error);
         }
+    }
+
+    /// <summary>Where others dial a peer: what it says, with the address that it was seen at if it says only a port of any
+    /// address (0.0.0.0 or [::]). False if that is no place to dial.</summary>
+    public static bool TryAdvertise(string said, IPAddress seen, out string address)
+    {
+        address = "";
+        if (!IPEndPoint.TryParse(said, out IPEndPoint? place) || place.Port == 0)
+        {
+            return false;
+        }
+
+        bool isAny = place.Address.Equals(IPAddress.Any) || place.Address.Equals(IPAddress.IPv6Any);
+        address = new IPEndPoint(isAny ? seen : place.Address, place.Port).ToString();
+        return true;
     }
 }

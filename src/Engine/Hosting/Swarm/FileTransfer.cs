@@ -35,7 +35,7 @@ static class FileTransfer
     {
         try
         {
-            return JsonSerializer.Deserialize<T>(json) ?? throw new InvalidDataException($"a {typeof(T).Name} without content");
+            return JsonSerializer.Deserialize<T>(json, ControlCodec.Strict) ?? throw new InvalidDataException($"a {typeof(T).Name} without content");
         }
         catch (JsonException error)
         {

@@ -35,7 +35,8 @@ sealed partial class OrchestratorHost : IDisposable
     readonly BlockingCollection<Action> _events = new(new ConcurrentQueue<Action>());   // bounded by links, see Handler
     readonly Dictionary<PeerId, PeerLink> _links = [];
     readonly Dictionary<PeerLink, (long OpenedAt, PeerId Peer)> _newcomers = [];
-    readonly Dictionary<PeerId, string> _addresses = [];
+    // where others dial those who were admitted; strangers are not in it
+    readonly ConcurrentDictionary<PeerId, string> _addresses = new();
     readonly ConcurrentDictionary<PeerId, PeerFigures> _figures = new();
     readonly LinkOptions _linkOptions;
     readonly byte[] _description;
@@ -245,6 +246,7 @@ sealed partial class OrchestratorHost : IDisposable
                 _whenNoted?.Invoke($"{removed.Peer.Short} left: {removed.Reason}");
                 break;
             case DurableRecord.PeerAdmitted admitted:
+                _addresses[admitted.Profile.Peer] = admitted.Profile.Address;   // members let those connect whose address they are told
                 _whenNoted?.Invoke($"{admitted.Profile.Peer.Short} joined from {admitted.Profile.Address}");
                 break;
             default:
@@ -301,7 +303,7 @@ sealed partial class OrchestratorHost : IDisposable
         }
 
         JsonObject? beside = message is OrchestratorMessage.Placed or OrchestratorMessage.Welcome
-            ? new JsonObject(_addresses.Select(entry => KeyValuePair.Create(entry.Key.ToString(), (JsonNode?)entry.Value)))
+            ? new JsonObject(_core.Placement.Members.Where(member => _addresses.ContainsKey(member.Peer)).Select(member => KeyValuePair.Create(member.Peer.ToString(), (JsonNode?)_addresses[member.Peer])))
             : null;
         link.Tell(ControlCodec.Encode(ControlTag.FromOrchestrator, message, beside));
     }
@@ -310,26 +312,44 @@ sealed partial class OrchestratorHost : IDisposable
     {
         if (message is PeerMessage.Join join)
         {
-            if (join.Profile.Peer != peer)
+            if (!_links.TryGetValue(peer, out PeerLink? link))
             {
-                _whenNoted?.Invoke($"{peer.Short} claimed to be {join.Profile.Peer.Short} and was ignored");
                 return;
             }
 
-            _addresses[peer] = join.Profile.Address;
+            if (join.Profile.Peer != peer)
+            {
+                link.Close($"{peer.Short} claimed to be {join.Profile.Peer.Short}");
+                return;
+            }
+
+            if (!Endpoints.TryAdvertise(join.Profile.Address, link.Connection!.RemoteAddress.Address, out string address))
+            {
+                Send(peer, new OrchestratorMessage.Refused(JoinRefusal.NoAddress, $"other peers cannot dial '{join.Profile.Address}'; join with --advertise ADDRESS:PORT"));
+                return;
+            }
+
+            message = join with { Profile = join.Profile with { Address = address } };
         }
         else if (message is PeerMessage.CheckpointWritten written)
         {
-            string[] names = [.. (beside?["files"] as JsonArray ?? []).Select(file => (string)file!)];
+            string[] names = [.. (beside?["files"] as JsonArray ?? []).Select(file => file?.ToString() ?? "")];
             _receiver.Then(() => _events.Add(() => Written(peer, written, names)));
             return;
         }
 
         Step(new OrchestratorEvent.Received(peer, message, DateTimeOffset.UtcNow.ToUnixTimeSeconds()));
-        if (!_core.HasAdmitted(peer))
+    }
+
+    void Describe(PeerLink link, ulong id, PeerId peer, string token)
+    {
+        if (_core.MayAsk(peer, token, DateTimeOffset.UtcNow.ToUnixTimeSeconds(), out string refusal))
         {
-            // members let those connect whose address they are told
-            _addresses.Remove(peer);
+            link.Respond(id, 0, _description);
+        }
+        else
+        {
+            link.Respond(id, 1, Encoding.UTF8.GetBytes(refusal));
         }
     }
 
@@ -377,14 +397,24 @@ sealed partial class OrchestratorHost : IDisposable
 
         public void Requested(PeerLink link, ulong id, ReadOnlySpan<byte> body)
         {
+            // Anybody who makes a key gets here. Who has not shown a token may ask for the run and for a place, or ask back for
+            // the one that it had; nothing else of it is heard.
+            bool isAdmitted = host._addresses.ContainsKey(_peer);
             switch (body.Length > 0 ? (ControlTag)body[0] : 0)
             {
                 case ControlTag.Describe:
-                    link.Respond(id, 0, host._description);
+                    string token = Encoding.UTF8.GetString(body[1..]);
+                    Post(link, () => host.Describe(link, id, _peer, token));
                     break;
                 case ControlTag.FromPeer:
                     (PeerMessage message, JsonObject? beside) = ControlCodec.Decode<PeerMessage>(body[1..]);
-                    Post(link, () => host.Received(_peer, message, beside));
+                    if (isAdmitted || message is PeerMessage.Join or PeerMessage.Hello)
+                    {
+                        Post(link, () => host.Received(_peer, message, beside));
+                    }
+
+                    break;
+                case ControlTag.Contributed or ControlTag.Heartbeat or ControlTag.Figures when !isAdmitted:
                     break;
                 case ControlTag.Contributed:
                     PeerMessage.Contributed contributed = ControlCodec.DecodeContributed(body);

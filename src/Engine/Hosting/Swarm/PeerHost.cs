@@ -4,6 +4,7 @@
 //   compute -> loop        what is done                       loop -> transport    codes, answers, words to the orchestrator
 using System.Collections.Concurrent;
 using System.Net;
+using System.Text;
 using OrionNative.Engine.Control;
 using OrionNative.Engine.Pipeline.Schedule;
 using OrionNative.Engine.Routing;
@@ -79,6 +80,7 @@ sealed partial class PeerHost : IDisposable
     long _orchestratorSeenAt = TimeProvider.System.GetTimestamp();
     bool _wasInContact;
     string _lastRefusal = "nothing answers";
+    string? _turnedAway;
     PeerCore? _core;
     PeerWork? _work;
 
@@ -87,7 +89,7 @@ sealed partial class PeerHost : IDisposable
         _options = options;
         _self = options.Identity.Id.ToPeerId();
         _orchestrator = options.Join.NodeId;
-        _orchestratorAddress = Endpoints.Resolve(options.Join.Host, options.Join.Port);
+        _orchestratorAddress = Endpoints.Resolve(options.Join.Host, options.Join.Port, options.Listen);
         _linkOptions = new LinkOptions { Run = PeerIds.RunOf(_orchestrator), Window = _window };
         _endpoint = Endpoints.Open(options.Identity, new QuicOptions
         {
@@ -110,7 +112,7 @@ sealed partial class PeerHost : IDisposable
     public string Run(CancellationToken interrupt)
     {
         long ticked = 0;
-        while (!interrupt.IsCancellationRequested && _core is not { State: PeerState.Ended })
+        while (!interrupt.IsCancellationRequested && _turnedAway is null && _core is not { State: PeerState.Ended })
         {
             // what has arrived is heard before the clock: a pause of this process is not its neighbours' silence
             for (bool waits = true; _loop.TryTake(out LoopEvent next, waits ? _tickEvery : TimeSpan.Zero); waits = false)
@@ -125,7 +127,7 @@ sealed partial class PeerHost : IDisposable
             }
         }
 
-        return _core?.EndReason is { Length: > 0 } reason ? reason : "interrupted";
+        return _turnedAway ?? (_core?.EndReason is { Length: > 0 } reason ? reason : "interrupted");
     }
 
     void Tick()
@@ -264,13 +266,25 @@ sealed partial class PeerHost : IDisposable
     {
         try
         {
-            Response response = await link.RequestAsync(new byte[] { (byte)ControlTag.Describe }, TimeSpan.FromSeconds(10));
-            Post(() => Begin(RunDescription.Decode(response.Body)));
+            Response response = await link.RequestAsync((byte[])[(byte)ControlTag.Describe, .. Encoding.UTF8.GetBytes(_options.Join.Token)], TimeSpan.FromSeconds(10));
+            Post(() => Described(response));
         }
         catch (Exception error) when (error is IOException or TimeoutException)
         {
             _options.Log($"the orchestrator did not describe the run: {error.Message}");
             link.Close("no description");
+        }
+    }
+
+    void Described(Response response)
+    {
+        if (response.Status != 0)
+        {
+            (WasRefused, _turnedAway) = (true, Encoding.UTF8.GetString(response.Body));
+        }
+        else if (_core is null)   // asked twice, if the link broke between question and answer
+        {
+            Begin(RunDescription.Decode(response.Body));
         }
     }
 
