@@ -9,20 +9,31 @@ public sealed class CommandLineTests : IDisposable
     EngineResult Run(params string[] arguments) => EngineProcess.Run(_folder.Path, arguments);
 
     [Fact]
-    public void Help_EveryCommand_HasADescriptionAndExamples()
+    public void Help_EveryCommand_HasADescriptionExamplesAndJson()
     {
-        string help = Run("--help").Succeeded().Output;
-        string[] commands = [.. help[help.IndexOf("Commands:", StringComparison.Ordinal)..].Split('\n').Skip(1)
-            .Where(line => line.StartsWith("  ", StringComparison.Ordinal) && line.Length > 3 && line[2] != ' ')
-            .Select(line => line.Trim().Split(' ')[0])];
+        string[] commands = Commands(Run("--help").Succeeded().Output);
         Assert.Contains("train", commands);
         Parallel.ForEach(commands, new ParallelOptions { MaxDegreeOfParallelism = 2 }, command =>
-            Assert.Contains("Examples:", Run(command, "--help").Succeeded().Output));
+        {
+            string help = Run(command, "--help").Succeeded().Output;
+            Assert.Contains("Examples:", help);
+            string[] below = Commands(help);
+            Assert.All(below, name => Assert.Contains("--json", Run(command, name, "--help").Succeeded().Output));
+            Assert.True(below.Length > 0 || help.Contains("--json", StringComparison.Ordinal), $"{command} has no --json");
+        });
     }
+
+    static string[] Commands(string help) => help.IndexOf("Commands:", StringComparison.Ordinal) is var at and >= 0
+        ? [.. help[at..].Split('\n').Skip(1).TakeWhile(line => line.StartsWith("  ", StringComparison.Ordinal)).Where(line => line[2] != ' ').Select(line => line.Trim().Split(' ')[0])]
+        : [];
 
     [Theory]
     [InlineData("trian", "unknown command 'trian'; did you mean 'train'?")]
     [InlineData("train --step 3", "unknown option '--step'; did you mean '--steps'?")]
+    [InlineData("train --learning-rate 3", "unknown option '--learning-rate'; did you mean '--lr'?")]
+    [InlineData("train --batch-size 3", "unknown option '--batch-size'; did you mean '--microbatch-size'?")]
+    [InlineData("train --zzzz 3", "unknown option '--zzzz'; the nearest is '--")]
+    [InlineData("tokenizer", "`tokenizer` needs one of its commands: train")]
     [InlineData("train --data absent.txt", "absent.txt")]
     [InlineData("train --data text.txt --model tinny", "model 'tinny' is neither a preset")]
     [InlineData("train --data text.txt --model bad.yaml", "query-heads 3 do not divide the width 64")]

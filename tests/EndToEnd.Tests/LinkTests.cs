@@ -144,6 +144,21 @@ public sealed class LinkTests : IDisposable
         }
     }
 
+    [Fact]
+    public void ServeAndEmulate_Json_IsOneObjectAtTheEnd()
+    {
+        using Process serve = EngineProcess.Start(_folder.Path, "link serve --listen 127.0.0.1:0 --transport tcp --json".Split(' '));
+        string node = serve.StandardError.ReadLine() + serve.StandardError.ReadLine();
+        EngineProcess.Interrupt(serve.Id);
+        EngineResult served = EngineProcess.End(serve, _patience);
+        Assert.Equal(130, served.Status);
+        Assert.Contains((string)served.Json["node"]!, node, StringComparison.Ordinal);
+
+        JsonObject link = EngineProcess.Run(_folder.Path, "link", "emulate", "--target", "127.0.0.1:9", "--set", "loss 1%", "--seconds", "0.2", "--json").Succeeded().Json;
+        Assert.Equal(0, (long)link["up"]!["packets"]!);
+        Assert.Contains("loss 1 %", (string)link["down"]!["conditions"]!, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("link serve --listen nonsense", 2, "--listen wants HOST:PORT")]
     [InlineData("link serve --listen 127.0.0.1:99999", 2, "--listen wants HOST:PORT")]

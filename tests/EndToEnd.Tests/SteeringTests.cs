@@ -104,7 +104,7 @@ public sealed class SteeringTests : IDisposable
     {
         Process orchestrator = _swarm.Orchestrate($"{Settings} --steps 40 --stages 2 --out far");
         _swarm.Join("a");
-        using Process follow = EngineProcess.Start(_folder.Path, "events --follow --json --run far".Split(' '));
+        using Process follow = EngineProcess.Start(_folder.Path, "events --follow --lines --run far".Split(' '));
         Task<string> output = follow.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
         _swarm.Join("b");
         Assert.True(_swarm.StatusOf(orchestrator) == 0, _swarm.Log);

@@ -1,6 +1,7 @@
 // join: this machine becomes a peer of a run. The join string names the orchestrator by its key, so nobody can pose as it.
 using System.CommandLine;
 using System.Net;
+using System.Text.Json.Nodes;
 using OrionNative.Engine.Hosting;
 using OrionNative.Engine.Hosting.Swarm;
 using OrionNative.Engine.Run;
@@ -30,8 +31,9 @@ static class JoinCommand
         Option<string?> log = new("--log") { Description = "file for this peer's log instead of standard error", HelpName = "file" };
         Option<double> patience = new Option<double>("--patience") { Description = "seconds that an orchestrator which was here may stay away before this peer gives it up", DefaultValueFactory = _ => PeerHostOptions.DefaultAwayAtMost.TotalSeconds }.Between(1, 1e6);
         Option<bool> local = new("--local") { Description = "the process that started this one runs the orchestrator", Hidden = true };
+        Option<bool> json = CommandOutput.JsonOption();
         command.Add(url);
-        foreach (Option option in (Option[])[state, listen, advertise, device, threads, rehearse, hang, memory, speed, model, tokenizer, log, patience, local])
+        foreach (Option option in (Option[])[state, listen, advertise, device, threads, rehearse, hang, memory, speed, model, tokenizer, log, patience, local, json])
         {
             command.Add(option);
         }
@@ -70,6 +72,7 @@ static class JoinCommand
             });
             string reason = peer.Run(interrupt.Token);
             output.WriteLine($"{DateTime.UtcNow:HH:mm:ss.fff} {reason}");
+            new CommandOutput(parsed.GetValue(json)).Result(new JsonObject { ["peer"] = key.Id.ToString(), ["reason"] = reason, ["refused"] = peer.WasRefused, ["interrupted"] = interrupt.Token.IsCancellationRequested });
             return interrupt.Token.IsCancellationRequested ? ExitStatus.Interrupted
                 : peer.WasRefused ? throw new IOException($"the run does not take this peer: {reason}") : ExitStatus.Done;
         });

@@ -160,7 +160,7 @@ static partial class KernelsCommand
     {
         if (only is not null && !KernelCases.Names.Contains(only))
         {
-            throw new ConfigurationException($"there is no kernel '{only}'{NearestName.Hint(only, KernelCases.Names)}; `orion-engine kernels list` names them all");
+            throw new ConfigurationException($"there is no kernel '{only}'{NearestName.Hint(only, [.. KernelCases.Names])}; `orion-engine kernels list` names them all");
         }
 
         try

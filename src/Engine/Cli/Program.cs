@@ -8,6 +8,9 @@ namespace OrionNative.Engine.Cli;
 
 static class Program
 {
+    /// <summary>What a command that waits on its network has after Ctrl-C to say its result.</summary>
+    static readonly TimeSpan _lastWords = TimeSpan.FromSeconds(10);
+
     static int Main(string[] arguments)
     {
         RootCommand root = new("Trains language models by pipeline parallelism over the public internet.");
@@ -50,7 +53,7 @@ static class Program
     {
         try
         {
-            return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+            return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = _lastWords });
         }
         catch (ConfigurationException error)
         {
@@ -93,7 +96,11 @@ static class Program
         {
             string word = parsed.UnmatchedTokens[0];
             string kind = word.StartsWith('-') ? "option" : command.Subcommands.Count > 0 ? "command" : "argument";
-            Console.Error.WriteLine($"orion-engine: unknown {kind} '{word}'{NearestName.Hint(word, known)}");
+            Console.Error.WriteLine($"orion-engine: unknown {kind} '{word}'{NearestName.Hint(word, [.. known.Where(name => kind != "argument" && name.StartsWith('-') == (kind == "option"))])}");
+        }
+        else if (command.Subcommands.Count > 0)
+        {
+            Console.Error.WriteLine($"orion-engine: `{CommandPath(parsed).TrimEnd()}` needs one of its commands: {string.Join(", ", command.Subcommands.Select(subcommand => subcommand.Name))}");
         }
         else
         {

@@ -93,7 +93,7 @@ static class QuickstartCommand
 
         if (outcome.Interrupted)
         {
-            output.Text.WriteLine($"interrupted at step {outcome.Step}; go on with: orion-engine train --resume {outcome.Directory}");
+            TrainCommand.Report(outcome, output, "train");
             return ExitStatus.Interrupted;
         }
 

@@ -59,12 +59,13 @@ static class SteerCommands
 
     public static Command Events()
     {
-        ExampleCommand command = new("events", "What has happened in a run, and what happens.", "events --run runs/0001", "events --follow");
+        ExampleCommand command = new("events", "What has happened in a run, and what happens.", "events --run runs/0001", "events --follow", "events --follow --lines");
         RunChoice choice = new(command);
-        Option<bool> follow = new("--follow") { Description = "go on with new events until the run ends or Ctrl-C; with --json, one object a line" };
+        Option<bool> follow = new("--follow") { Description = "go on with new events until the run ends or Ctrl-C" };
+        Option<bool> lines = new("--lines") { Description = "print each event as one JSON object on a line of its own, as it comes" };
         Option<long> after = new Option<long>("--after") { Description = "only events after this number", HelpName = "number" }.Between(0, long.MaxValue);
         Option<bool> json = CommandOutput.JsonOption();
-        foreach (Option option in (Option[])[follow, after, json])
+        foreach (Option option in (Option[])[follow, lines, after, json])
         {
             command.Add(option);
         }
@@ -72,27 +73,20 @@ static class SteerCommands
         command.SetAction(parsed =>
         {
             CommandOutput output = new(parsed.GetValue(json));
-            if (parsed.GetValue(follow))
-            {
-                using RunClient run = choice.Open(parsed);
-                using Interrupt interrupt = new(TextWriter.Null, "");
-                foreach (JsonObject happened in run.Follow(parsed.GetValue(after), interrupt.Token))
-                {
-                    Console.Out.WriteLine(parsed.GetValue(json) ? happened.ToJsonString() : Line(happened));
-                }
-
-                return ExitStatus.Done;
-            }
-
+            using RunClient? run = parsed.GetValue(follow) ? choice.Open(parsed) : null;
+            using Interrupt interrupt = new(TextWriter.Null, "");
             JsonArray all = [];
-            foreach (JsonObject happened in choice.Events(parsed, parsed.GetValue(after)))
+            foreach (JsonObject happened in run?.Follow(parsed.GetValue(after), interrupt.Token) ?? choice.Events(parsed, parsed.GetValue(after)))
             {
-                output.Text.WriteLine(Line(happened));
-                all.Add(happened.DeepClone());
+                output.Text.WriteLine(parsed.GetValue(lines) ? happened.ToJsonString() : Line(happened));
+                if (parsed.GetValue(json))
+                {
+                    all.Add(happened.DeepClone());
+                }
             }
 
             output.Result(new JsonObject { ["events"] = all });
-            return ExitStatus.Done;
+            return interrupt.Token.IsCancellationRequested ? ExitStatus.Interrupted : ExitStatus.Done;
         });
         return command;
     }

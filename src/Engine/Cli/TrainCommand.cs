@@ -73,7 +73,11 @@ static class TrainCommand
             output.Text.WriteLine(string.Create(CultureInfo.InvariantCulture, $"evaluation loss {evalLoss:F4}"));
         }
 
-        output.Text.WriteLine($"checkpoint {outcome.Checkpoint}");
+        if (outcome.Checkpoint.Length > 0)
+        {
+            output.Text.WriteLine($"checkpoint {outcome.Checkpoint}");
+        }
+
         output.Text.WriteLine(outcome.Interrupted
             ? $"interrupted at step {outcome.Step}; go on with: orion-engine {command} --resume {outcome.Directory}"
             : $"done; try: orion-engine generate --checkpoint {outcome.Directory} --prompt \"...\"");

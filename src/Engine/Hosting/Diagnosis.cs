@@ -5,6 +5,7 @@ using System.Runtime.InteropServices;
 using OrionNative.Kernels.Cpu;
 using OrionNative.Kernels.Cuda;
 using OrionNative.Net.Nccl;
+using OrionNative.Net.Quic;
 
 namespace OrionNative.Engine.Hosting;
 
@@ -27,12 +28,13 @@ static class Diagnosis
         yield return new Finding("processor", FindingKind.Good, $"{Environment.ProcessorCount} threads, widest vector path {(int)VectorPathChoice.Widest} bits");
         yield return Memory();
         yield return Disk();
-        yield return Library("QUIC", "libngtcp2.so.16", "run `./orion doctor` once: it fetches ngtcp2 from Debian's backports; without it only the TCP transport works");
+        yield return Quic(QuicLibrary.NotSupportedReason);
         foreach (Finding found in Cuda("CUDA", CudaLibraries.Real).Concat(Cuda("software CUDA", CudaLibraries.Software)))
         {
             yield return found;
         }
 
+        yield return Nvrtc(CudaLibraries.Real);
         yield return NcclLibrary.Real.NotSupportedReason?.Split("; fix: ") is [string what, .. var fix]
             ? new Finding("NCCL", FindingKind.Absent, what, fix.FirstOrDefault())
             : new Finding("NCCL", FindingKind.Good, $"version {NcclLibrary.Real.Version}");
@@ -90,14 +92,13 @@ static class Diagnosis
         return found;
     }
 
-    static Finding Library(string subject, string name, string? fix)
-    {
-        if (NativeLibrary.TryLoad(name, out nint handle))
-        {
-            NativeLibrary.Free(handle);
-            return new Finding(subject, FindingKind.Good, $"{name} loads");
-        }
+    /// <summary>QUIC joins the peers of a swarm, the quickstart's too: without it the main job fails.</summary>
+    /// <param name="reason">Why it cannot be used, as the transport says it; null if it can.</param>
+    public static Finding Quic(string? reason) => reason?.Split(" Fix: ") is [string what, .. string[] fix]
+        ? new Finding("QUIC", FindingKind.Missing, $"{what} Without it only one process trains, and `link` measures TCP", fix.FirstOrDefault())
+        : new Finding("QUIC", FindingKind.Good, "ngtcp2 and GnuTLS load, in versions that fit");
 
-        return new Finding(subject, FindingKind.Absent, $"{name} is not on this machine", fix);
-    }
+    static Finding Nvrtc(CudaLibraries libraries) => libraries.NvrtcNotSupportedReason?.Split("; fix: ") is [string what, .. string[] fix]
+        ? new Finding("NVRTC", FindingKind.Absent, what, fix.FirstOrDefault())
+        : new Finding("NVRTC", FindingKind.Good, $"version {libraries.Nvrtc.Version} compiles kernels (`orion-engine kernels list`)");
 }

@@ -19,5 +19,5 @@ static class ModelPresets
     public static ModelConfig Get(string name) =>
         All.TryGetValue(name, out ModelConfig? config)
             ? config
-            : throw new ConfigurationException($"model '{name}' is neither a preset ({string.Join(", ", All.Keys)}) nor a file{NearestName.Hint(name, All.Keys)}");
+            : throw new ConfigurationException($"model '{name}' is neither a preset ({string.Join(", ", All.Keys)}) nor a file{NearestName.Hint(name, [.. All.Keys])}");
 }

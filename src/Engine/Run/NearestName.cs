@@ -1,30 +1,35 @@
-// The known name closest to a misspelt one, so that an error can offer it: the least edit distance, if it is small
-// beside the word's length.
+// The known name closest to one that is not known, so that every such error offers one: the least edit distance if it is
+// small beside the word's length, else an abbreviation (lr for learning-rate) or the longest name that is part of the other
+// (--microbatch-size for --batch-size), else, without asking whether it was meant, the least distance all the same.
 namespace OrionNative.Engine.Run;
 
 static class NearestName
 {
-    /// <summary>"; did you mean 'x'?" or, with nothing near, "".</summary>
-    public static string Hint(string asked, IEnumerable<string> known)
-    {
-        string? best = Find(asked, known);
-        return best is null ? "" : $"; did you mean '{best}'?";
-    }
+    const int PartLengthMin = 3;
 
-    public static string? Find(string asked, IEnumerable<string> known)
+    /// <summary>"; did you mean 'x'?", or with nothing near "; the nearest is 'x'", or with nothing known "".</summary>
+    public static string Hint(string asked, IReadOnlyCollection<string> known)
     {
-        (string? best, int distanceMin) = (null, Math.Max(2, asked.Length / 3) + 1);
-        foreach (string name in known)
+        if (known.Count == 0)
         {
-            int distance = EditDistance(asked.ToLowerInvariant(), name.ToLowerInvariant());
-            if (distance < distanceMin)
-            {
-                (best, distanceMin) = (name, distance);
-            }
+            return "";
         }
 
-        return best;
+        (string nearest, int distance) = known.Select(name => (name, EditDistance(asked.ToLowerInvariant(), name.ToLowerInvariant()))).MinBy(pair => pair.Item2);
+        string? meant = distance <= Math.Max(2, asked.Length / 3) ? nearest
+            : known.FirstOrDefault(name => IsShortFor(name, asked) || IsShortFor(asked, name))
+                ?? known.Where(name => IsPart(name, asked) || IsPart(asked, name)).MaxBy(name => name.Length);
+        return meant is null ? $"; the nearest is '{nearest}'" : $"; did you mean '{meant}'?";
     }
+
+    // the first letters of the words, as lr of learning-rate
+    static bool IsShortFor(string initials, string words)
+    {
+        string[] parts = words.Split('-', StringSplitOptions.RemoveEmptyEntries);
+        return parts.Length > 1 && initials.TrimStart('-') == string.Concat(parts.Select(part => part[0]));
+    }
+
+    static bool IsPart(string part, string whole) => part.Trim('-') is { Length: >= PartLengthMin } text && whole.Contains(text, StringComparison.OrdinalIgnoreCase);
 
     static int EditDistance(string a, string b)
     {

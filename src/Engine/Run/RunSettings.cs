@@ -62,6 +62,6 @@ static class RunSettings
             }
         }
 
-        throw new ConfigurationException($"unknown key '{name}'{NearestName.Hint(name, All.Select(setting => setting.Name))}");
+        throw new ConfigurationException($"unknown key '{name}'{NearestName.Hint(name, [.. All.Select(setting => setting.Name)])}");
     }
 }

@@ -60,7 +60,7 @@ static class YamlFiles
             config = InFile(source, () =>
                 key == "preset" ? ModelPresets.Get(value)
                 : _modelKeys.TryGetValue(key, out Func<ModelConfig, string, ModelConfig>? set) ? set(config, value)
-                : throw new ConfigurationException($"unknown key '{key}'{NearestName.Hint(key, _modelKeys.Keys.Append("preset"))}"));
+                : throw new ConfigurationException($"unknown key '{key}'{NearestName.Hint(key, [.. _modelKeys.Keys, "preset"])}"));
         }
 
         if (!headWidthGiven && config.QueryHeads > 0)

@@ -14,9 +14,9 @@ sealed class CudaLibraries
     CudaLibraries(bool software)
     {
         IsSoftware = software;
-        _driver = new(() => Load(LibrarySearch.DriverNames, "libcuda_soft.so", "install the NVIDIA driver", l => new CudaDriver(l)));
-        _nvrtc = new(() => Load(LibrarySearch.UpTo(DriverMajor, LibrarySearch.NvrtcNames), "libnvrtc_soft.so", "install NVRTC (CUDA 11.2 or later)", l => new Nvrtc(l)));
-        _cublasLt = new(() => Load(LibrarySearch.UpTo(DriverMajor, LibrarySearch.CublasLtNames), "libcublasLt_soft.so", "install cuBLAS (CUDA 11 or later)", l => new CublasLtLibrary(l)));
+        _driver = new(() => Load(LibrarySearch.DriverNames, "libcuda_soft.so", "install the NVIDIA driver (Debian: apt-get install nvidia-driver, from non-free) and restart", l => new CudaDriver(l)));
+        _nvrtc = new(() => Load(LibrarySearch.UpTo(DriverMajor, LibrarySearch.NvrtcNames), "libnvrtc_soft.so", "install NVRTC (CUDA 11.2 or later): run `./orion kernels list`, which fetches it, or pip install nvidia-cuda-nvrtc-cu12", l => new Nvrtc(l)));
+        _cublasLt = new(() => Load(LibrarySearch.UpTo(DriverMajor, LibrarySearch.CublasLtNames), "libcublasLt_soft.so", "install cuBLAS (CUDA 11 or later): apt-get install libcublaslt11 (Debian, non-free), or pip install nvidia-cublas-cu12", l => new CublasLtLibrary(l)));
     }
 
     /// <summary>NVIDIA's libraries.</summary>

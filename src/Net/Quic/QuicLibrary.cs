@@ -11,7 +11,7 @@ namespace OrionNative.Net.Quic;
 public static unsafe class QuicLibrary
 {
     const int VersionMin = 0x010b00, VersionEnd = 0x020000;
-    const string Fix = "install libngtcp2-16 and libngtcp2-crypto-gnutls8 (1.11 or newer, Debian bookworm-backports or trixie), or run `./orion test`, which unpacks them";
+    const string Fix = "install libngtcp2-16 and libngtcp2-crypto-gnutls8 (1.11 or newer, Debian bookworm-backports or trixie), or run `./orion doctor`, which fetches and unpacks them";
 
     static readonly (string? Reason, nint Crypto) _loaded = Load();
 

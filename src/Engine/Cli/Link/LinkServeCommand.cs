@@ -1,6 +1,7 @@
 // link serve: waits for peers that measure, over QUIC and TCP on the same port number.
 using System.CommandLine;
 using System.Net;
+using System.Text.Json.Nodes;
 using OrionNative.Engine.Run;
 using OrionNative.Net.Framing;
 using OrionNative.Net.Identity;
@@ -21,9 +22,12 @@ static class LinkServeCommand
         Option<string[]> allow = new("--allow") { Description = "a NodeId that may measure; without it anybody may who reaches the port" };
         Option<string> size = new("--message") { Description = "bytes of one message", DefaultValueFactory = _ => "2.2MiB" };
         Option<double> seconds = new Option<double>("--seconds") { Description = "end after so long; 0 serves until interrupted" }.Between(0, 1e7);
-        foreach (Option option in new Option[] { listen, transport, identity, allow, size, seconds }) command.Add(option);
+        Option<bool> json = CommandOutput.JsonOption();
+        foreach (Option option in new Option[] { listen, transport, identity, allow, size, seconds, json }) command.Add(option);
         command.SetAction(async (parsed, cancellation) =>
         {
+            await Task.Yield(); // Ctrl-C before the first wait would end the process without a word
+            CommandOutput output = new(parsed.GetValue(json));
             IPEndPoint at = LinkCommand.Address("--listen", parsed.GetValue(listen)!);
             NodeId[] allowed = [.. (parsed.GetValue(allow) ?? []).Select(Parse)];
             TransportKind[] kinds = LinkCommand.Transports(parsed.GetValue(transport)!);
@@ -35,12 +39,14 @@ static class LinkServeCommand
             using NodeIdentity node = parsed.GetValue(identity) is { } directory ? NodeIdentity.LoadOrCreate(directory) : NodeIdentity.Create();
             var options = new MeterOptions { MessageBytes = LinkCommand.Bytes("--message", parsed.GetValue(size)!) };
             using var server = new LinkServer(node, at, kinds,
-                id => allowed.Length == 0 || allowed.Contains(id), options, Console.Out.WriteLine);
-            Console.WriteLine($"serving {string.Join(" and ", kinds.Select(LinkCommand.Name))} at {server.Address}; {(allowed.Length == 0 ? "anybody who reaches the port may measure (--allow NODEID restricts it)" : $"{allowed.Length} peers may measure")}");
-            Console.WriteLine($"on the other machine:  orion-engine link test HOST:{server.Address.Port} --node {node.Id}");
+                id => allowed.Length == 0 || allowed.Contains(id), options, output.Text.WriteLine);
+            output.Text.WriteLine($"serving {string.Join(" and ", kinds.Select(LinkCommand.Name))} at {server.Address}; {(allowed.Length == 0 ? "anybody who reaches the port may measure (--allow NODEID restricts it)" : $"{allowed.Length} peers may measure")}");
+            output.Text.WriteLine($"on the other machine:  orion-engine link test HOST:{server.Address.Port} --node {node.Id}");
             TimeSpan wait = parsed.GetValue(seconds) is > 0 and double limit ? TimeSpan.FromSeconds(limit) : Timeout.InfiniteTimeSpan;
-            await Task.Delay(wait, cancellation);
-            return ExitStatus.Done;
+            // told to end, by Ctrl-C or by the time
+            await Task.Delay(wait, cancellation).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            output.Result(new JsonObject { ["node"] = node.Id.ToString(), ["address"] = server.Address.ToString(), ["transports"] = new JsonArray([.. kinds.Select(kind => (JsonNode)LinkCommand.Name(kind))]) });
+            return cancellation.IsCancellationRequested ? ExitStatus.Interrupted : ExitStatus.Done;
         });
         return command;
     }

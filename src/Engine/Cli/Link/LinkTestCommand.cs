@@ -30,6 +30,7 @@ static class LinkTestCommand
         foreach (Option option in new Option[] { node, transport, seconds, size, depth, identity, json }) command.Add(option);
         command.SetAction(async (parsed, cancellation) =>
         {
+            await Task.Yield(); // Ctrl-C before the first wait would end the process without a word
             CommandOutput output = new(parsed.GetValue(json));
             if (!NodeId.TryParse(parsed.GetValue(node)!, out NodeId server))
                 throw new ConfigurationException($"--node wants the server's NodeId of {NodeId.TextLength} characters; got '{parsed.GetValue(node)}'");
