@@ -8,9 +8,10 @@ static class NearestName
     const int PartLengthMin = 3;
 
     /// <summary>"; did you mean 'x'?", or with nothing near "; the nearest is 'x'", or with nothing known "".</summary>
-    public static string Hint(string asked, IReadOnlyCollection<string> known)
+    public static string Hint(string asked, IEnumerable<string> names)
     {
-        if (known.Count == 0)
+        string[] known = [.. names];
+        if (known.Length == 0)
         {
             return "";
         }
