@@ -65,7 +65,8 @@ Fault copy(int device, uintptr_t destination, uintptr_t source, size_t bytes, co
     return {};
 }
 
-// Host memory that is not page-locked makes an asynchronous copy wait, as on a card.
+// Host memory that is not page-locked makes an asynchronous copy wait, as on most cards; where the card reads the host's pages by itself it
+// does not, so late copies are late here too.
 int copyAsync(uintptr_t destination, uintptr_t source, size_t bytes, uintptr_t host, void* streamHandle, const char* call) {
     Context* context;
     if (int status = enter(context)) return status;
@@ -80,7 +81,7 @@ int copyAsync(uintptr_t destination, uintptr_t source, size_t bytes, uintptr_t h
     const int device = context->device;
     trace(call, pageable);
     status = inOrder(*stream, [=, late = stream->capture ? nullptr : stream.get()] { return copy(device, destination, source, bytes, call, late); });
-    if (status || !pageable) return status;
+    if (status || !pageable || lateCopies) return status;
     stream->synchronize();
     return sticky(*context);
 }

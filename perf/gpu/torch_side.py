@@ -154,7 +154,7 @@ def attention(name, width=128, heads=16, tokens=64 if ON_CPU else 4096):
 
 # As the cases add_rmsnorm_forward and swiglu_forward of `kernels bench`: the same elements, so the same bytes.
 def elementwise(name, kind):
-    rows, width = (4, 64) if ON_CPU else (4096, 4096) if name == "add_rmsnorm_forward" else (2048, 8192)
+    rows, width = (4, 64) if ON_CPU else (16384, 4096) if name == "add_rmsnorm_forward" else (8192, 8192)
 
     def add_norm(x, y, w):
         h = x + y

@@ -169,6 +169,7 @@ static partial class KernelsCommand
             output.Text.WriteLine($"{context.Selector}: {context.DeviceName}" + (context.Libraries.IsSoftware ? ", which is no GPU: times say nothing about a card" : ""));
             CudaStream stream = new(context);
             CudaRuntimeCompiler compiler = new(context.Libraries.Nvrtc, CubinCache.Default());
+            Dictionary<string, CudaModule> modules = [];   // loaded once: under compute-sanitizer a load takes longer than its kernels
             JsonArray rows = [];
             bool right = true, works = true;
             foreach (string name in KernelCases.Names.Where(n => only is null || n == only))
@@ -177,7 +178,7 @@ static partial class KernelsCommand
                 {
                     try
                     {
-                        using KernelCase made = KernelCases.Make(name, variant, size, context, compiler, stream);
+                        using KernelCase made = KernelCases.Make(name, variant, size, context, compiler, stream, modules);
                         (JsonObject row, bool ok) = run(made, name, output);
                         rows.Add(row);
                         right &= ok;
@@ -196,7 +197,7 @@ static partial class KernelsCommand
             int kernelCount = rows.Select(row => (string)row!["kernel"]!).Distinct().Count();
             output.Text.WriteLine($"{kernelCount} kernel{(kernelCount == 1 ? "" : "s")}, {rows.Count} shape{(rows.Count == 1 ? "" : "s")}{(right ? size > 0 ? "" : ": all within their tolerances" : ": some are NOT within their tolerances, or did not run")}");
             output.Result(new JsonObject { ["device"] = context.Selector, ["name"] = context.DeviceName, ["software"] = context.Libraries.IsSoftware, ["ok"] = right, ["kernels"] = rows });
-            End(context, stream, works);
+            End(context, stream, modules.Values, works);
             return right ? ExitStatus.Done : ExitStatus.Failed;
         }
         catch (ArgumentException error)
@@ -229,10 +230,15 @@ static partial class KernelsCommand
     }
 
     /// <summary>Ends the stream, or everything at once where an error sticks: its objects cannot be given back one by one.</summary>
-    static void End(CudaContext context, CudaStream stream, bool works)
+    static void End(CudaContext context, CudaStream stream, IEnumerable<CudaModule> modules, bool works)
     {
         if (works)
         {
+            foreach (CudaModule module in modules)
+            {
+                module.Dispose();
+            }
+
             stream.Dispose();
         }
         else

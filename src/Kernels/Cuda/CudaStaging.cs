@@ -27,10 +27,12 @@ sealed unsafe class CudaStaging : IDisposable
     {
         if (source.Length > HalfBytes)
         {
-            // from memory that is not page-locked the driver has taken everything when the call returns, and keeps the stream's order
+            // Where a card reads the host's pages by itself (HMM, Grace) such a copy may still be under way when the call returns, and these
+            // bytes may move then: only weights are that large, and nobody waits for anything else meanwhile.
             fixed (byte* from = source)
             {
                 _context.CopyToDeviceAsync((nint)from, destination, source.Length, _stream);
+                _stream.Synchronize();
             }
 
             return;

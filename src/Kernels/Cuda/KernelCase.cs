@@ -49,7 +49,8 @@ sealed record KernelResult(string Name, Func<double[]> Actual, double[] Expected
 /// <param name="stream">Where the kernel runs.</param>
 /// <param name="variant">Which of the shapes to check, from 0.</param>
 /// <param name="size">0 checks; more times the large shape, scaled by it.</param>
-sealed class KernelCase(CudaContext context, CudaRuntimeCompiler compiler, CudaStream stream, int variant, int size) : IDisposable
+/// <param name="modules">Keeps modules for the cases to come; null: this case ends its own.</param>
+sealed class KernelCase(CudaContext context, CudaRuntimeCompiler compiler, CudaStream stream, int variant, int size, Dictionary<string, CudaModule>? modules) : IDisposable
 {
     readonly List<IDisposable> _owned = [];
     Action? _launch;
@@ -81,8 +82,19 @@ sealed class KernelCase(CudaContext context, CudaRuntimeCompiler compiler, CudaS
 
     public CudaKernel Kernel(string source, string name)
     {
-        CudaModule module = new(context, compiler.Compile(source, $"sm_{context.Architecture}"));
-        _owned.Add(module);
+        if (modules is null || !modules.TryGetValue(source, out CudaModule? module))
+        {
+            module = new CudaModule(context, compiler.Compile(source, $"sm_{context.Architecture}"));
+            if (modules is null)
+            {
+                _owned.Add(module);
+            }
+            else
+            {
+                modules.Add(source, module);
+            }
+        }
+
         return module.Kernel(name);
     }
 
@@ -108,6 +120,11 @@ sealed class KernelCase(CudaContext context, CudaRuntimeCompiler compiler, CudaS
         where T : unmanaged
     {
         int rows = values.Length / columns;
+        if (size > 0 && stride == columns && offset == 0)
+        {
+            return new CaseView<T>(Upload(values), values, columns, stride, offset);
+        }
+
         T[] all = new T[offset + ((rows - 1) * stride) + columns];
         new Random(rows).NextBytes(System.Runtime.InteropServices.MemoryMarshal.AsBytes(all.AsSpan()));
         for (int r = 0; r < rows; r++)

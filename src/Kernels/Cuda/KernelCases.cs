@@ -24,9 +24,11 @@ static partial class KernelCases
     /// <param name="context">The device.</param>
     /// <param name="compiler">Its compiler.</param>
     /// <param name="stream">Where the kernel runs.</param>
-    public static KernelCase Make(string name, int variant, int size, CudaContext context, CudaRuntimeCompiler compiler, CudaStream stream)
+    /// <param name="modules">Keeps what is loaded for the cases to come, whose owner ends it; null: each case loads and ends its own.</param>
+    public static KernelCase Make(
+        string name, int variant, int size, CudaContext context, CudaRuntimeCompiler compiler, CudaStream stream, Dictionary<string, CudaModule>? modules = null)
     {
-        KernelCase made = new(context, compiler, stream, variant, size);
+        KernelCase made = new(context, compiler, stream, variant, size, modules);
         try
         {
             _all[name](made);
@@ -48,19 +50,38 @@ static partial class KernelCases
     // Blocks of 256 for kernels in which a thread takes eight columns of a row.
     static int Blocks(int rows, int columns) => Blocks((long)rows * ((columns + 7) / 8));
 
+    // What is timed is far larger than any cache: random numbers for all of it would take longer than the card does, so they repeat.
+    const int Period = (1 << 20) + 7;
+
     // Uniform in [-scale, scale), as bf16 by truncation: data need no rounding.
     static ushort[] Random(int seed, int count, float scale = 1) =>
-        Array.ConvertAll(RandomFloats(seed, count, scale), f => (ushort)(BitConverter.SingleToUInt32Bits(f) >> 16));
+        Repeated(Array.ConvertAll(RandomFloats(seed, Math.Min(count, Period), scale), f => (ushort)(BitConverter.SingleToUInt32Bits(f) >> 16)), count);
 
     static float[] RandomFloats(int seed, int count, float scale = 1)
     {
         Random random = new(seed);
-        float[] values = new float[count];
-        for (int i = 0; i < count; i++)
+        float[] values = new float[Math.Min(count, Period)];
+        for (int i = 0; i < values.Length; i++)
         {
             values[i] = scale * ((2 * random.NextSingle()) - 1);
         }
 
-        return values;
+        return Repeated(values, count);
+    }
+
+    static T[] Repeated<T>(T[] values, int count)
+    {
+        if (count == values.Length)
+        {
+            return values;
+        }
+
+        T[] all = new T[count];
+        for (int at = 0; at < count; at += values.Length)
+        {
+            values.AsSpan(0, Math.Min(values.Length, count - at)).CopyTo(all.AsSpan(at));
+        }
+
+        return all;
     }
 }

@@ -22,8 +22,8 @@ static partial class KernelCases
         Operand y = RandomView(c, "bf16", 2, v.Rows, v.Columns, v.Stride, v.Offset);
         CudaKernel kernel = c.Kernel("activation.cu", name);
         c.LaunchWith(() => kernel.Launch(c.Stream, Blocks(v.Rows, v.Columns), 256, 0, x.Address, x.Stride, y.Address, y.Stride, v.Rows, v.Columns));
-        c.Bytes = 4L * x.Values.Length;
-        c.Flops = (double)flops * x.Values.Length;
+        c.Bytes = 4L * v.Rows * v.Columns;
+        c.Flops = (double)flops * v.Rows * v.Columns;
         c.Results = () => [new("output", y.Read, Array.ConvertAll(x.Values, value => expected(value)), relative, 0), y.Untouched];
     }
 
@@ -36,8 +36,8 @@ static partial class KernelCases
         CudaKernel kernel = c.Kernel("activation.cu", name);
         c.LaunchWith(() => kernel.Launch(c.Stream, Blocks(v.Rows, v.Columns), 256, 0,
             x.Address, x.Stride, dy.Address, dy.Stride, dx.Address, dx.Stride, v.Rows, v.Columns));
-        c.Bytes = 6L * x.Values.Length;
-        c.Flops = (double)flops * x.Values.Length;
+        c.Bytes = 6L * v.Rows * v.Columns;
+        c.Flops = (double)flops * v.Rows * v.Columns;
         c.Results = () => [new("gradient", dx.Read, [.. x.Values.Zip(dy.Values, expected)], relative, absolute), dx.Untouched];
     }
 }

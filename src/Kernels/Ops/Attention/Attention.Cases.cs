@@ -100,7 +100,7 @@ static partial class KernelCases
     {
         // Shape of the whole sequence, how many of its tokens are new, spans.
         (AttentionShape shape, int added, int spans) = c.Pick(
-            (new AttentionShape(1, 8 * c.Size, 32, 8, 128), 1, 32),
+            (new AttentionShape(1, 32 * c.Size, 32, 8, 128), 1, 32),
             (new(1, 1, 1, 1, 8), 1, 1), (new(1, 7, 3, 1, 16), 3, 1), (new(1, 33, 2, 1, 64), 1, 1), (new(1, 70, 4, 2, 128), 2, 3), (new(1, 40, 2, 2, 32), 5, 64), (new(1, 9, 1, 1, 256), 2, 1));
         int start = shape.Tokens - added, width = shape.HeadWidth, heads = shape.QueryHeads, cached = shape.KeyValueHeads * width;
         c.Shape = $"{Named(shape)} new {added} spans {spans}";

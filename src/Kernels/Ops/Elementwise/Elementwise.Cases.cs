@@ -24,7 +24,10 @@ static partial class KernelCases
     };
 
     /// <summary>A view of bf16 or fp32 numbers.</summary>
-    sealed record Operand(ulong Address, int Stride, double[] Values, Func<double[]> Read, KernelResult Untouched);
+    sealed record Operand(ulong Address, int Stride, Lazy<double[]> Before, Func<double[]> Read, KernelResult Untouched)
+    {
+        public double[] Values => Before.Value;
+    }
 
     // `rectified`: half of the values are exactly zero, as ReLU leaves them.
     static Operand RandomView(KernelCase c, string type, int seed, int rows, int columns, int stride, int offset, bool rectified = false)
@@ -33,18 +36,18 @@ static partial class KernelCases
         {
             ushort[] bits = Array.ConvertAll(Random(seed, rows * columns), b => rectified && b > 0x7fff ? (ushort)0 : b);
             CaseView<ushort> narrow = c.View(bits, columns, stride, offset);
-            return new(narrow.Address, stride, Widen(bits), () => Widen(narrow.Read()), narrow.Untouched($"operand {seed}"));
+            return new(narrow.Address, stride, new(() => Widen(bits)), () => Widen(narrow.Read()), narrow.Untouched($"operand {seed}"));
         }
 
         float[] values = RandomFloats(seed, rows * columns);
         CaseView<float> wide = c.View(values, columns, stride, offset);
-        return new(wide.Address, stride, Widen(values), () => Widen(wide.Read()), wide.Untouched($"operand {seed}"));
+        return new(wide.Address, stride, new(() => Widen(values)), () => Widen(wide.Read()), wide.Untouched($"operand {seed}"));
     }
 
     /// <summary>Two views: rows, columns, stride and offset of the source, stride and offset of the destination, in elements.</summary>
     static (int Rows, int Columns, int SourceStride, int SourceOffset, int Stride, int Offset) PickViews(KernelCase c)
     {
-        int large = 4096 * c.Size;
+        int large = 131072 * c.Size;   // bytes of fill_bf16 at 1024: five times the largest L2
         (int Rows, int Columns, int SourceStride, int SourceOffset, int Stride, int Offset) v = c.Pick(
             (1, large, large, 0, large, 0), (1, 1, 1, 1, 1, 3), (3, 8, 8, 0, 16, 8), (5, 13, 17, 3, 13, 1), (2, 264, 264, 0, 300, 4), (1, 2051, 2051, 0, 2051, 0));
         c.Shape = $"[{v.Rows}, {v.Columns}] strides {v.SourceStride}, {v.Stride} offsets {v.SourceOffset}, {v.Offset}";

@@ -11,7 +11,7 @@ static partial class KernelCases
 
     static (int[] Ids, int Columns, int Vocabulary) PickIds(KernelCase c)
     {
-        (int rows, int columns, int vocabulary) = c.Pick((4 * c.Size, 4096, 16384), (1, 8, 4), (37, 24, 5), (300, 264, 50), (65, 4096, 3));
+        (int rows, int columns, int vocabulary) = c.Pick((16 * c.Size, 4096, 16384), (1, 8, 4), (37, 24, 5), (300, 264, 50), (65, 4096, 3));
         c.Shape = $"R={rows} C={columns} V={vocabulary}";
         Random random = new(4);
         return ([.. Enumerable.Range(0, rows).Select(_ => random.Next(vocabulary))], columns, vocabulary);

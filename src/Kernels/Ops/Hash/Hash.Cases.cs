@@ -13,7 +13,7 @@ static partial class KernelCases
 
     static void Hash(KernelCase c, bool halves)
     {
-        (int count, int offset, long first) = c.Pick((16384 * c.Size, 0, 0L), (1, 0, 0L), (8, 8, 5L), (1003, 0, 1L << 33), (4097, 3, 77L));
+        (int count, int offset, long first) = c.Pick((65536 * c.Size, 0, 0L), (1, 0, 0L), (8, 8, 5L), (1003, 0, 1L << 33), (4097, 3, 77L));
         c.Shape = $"n={count} offset {offset} first {first}";
         float[] weights = RandomFloats(1, count);
         CudaDeviceVariable<ulong> hash = c.Upload([3UL]);

@@ -17,7 +17,7 @@ static partial class KernelCases
 
     static void Reduction(KernelCase c, string name, string type, Func<double, double> term)
     {
-        int count = c.Pick(16384 * c.Size, 1, 255, ReductionChunk, 40001), blocks = (count + ReductionChunk - 1) / ReductionChunk;
+        int count = c.Pick(131072 * c.Size, 1, 255, ReductionChunk, 40001), blocks = (count + ReductionChunk - 1) / ReductionChunk;
         c.Shape = $"n={count}";
         Operand x = RandomView(c, type, 1, 1, count, count, 0);
         CudaDeviceVariable<double> partial = c.Allocate<double>(blocks);

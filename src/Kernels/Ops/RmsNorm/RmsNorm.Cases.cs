@@ -15,7 +15,7 @@ static partial class KernelCases
 
     static (int Rows, int Columns) PickRows(KernelCase c)
     {
-        (int rows, int columns) = c.Pick((4 * c.Size, 4096), (1, 8), (3, 264), (5, 1000), (2, 4096));
+        (int rows, int columns) = c.Pick((16 * c.Size, 4096), (1, 8), (3, 264), (5, 1000), (2, 4096));
         c.Shape = $"R={rows} C={columns}";
         return (rows, columns);
     }
@@ -51,12 +51,11 @@ static partial class KernelCases
 
     static void RmsNormBackward(KernelCase c)
     {
-        (int rows, int columns, bool accumulate) = c.Pick((4 * c.Size, 4096, true), (1, 8, false), (3, 264, true), (7, 1000, false), (5, 2048, true));
+        (int rows, int columns, bool accumulate) = c.Pick((16 * c.Size, 4096, true), (1, 8, false), (3, 264, true), (7, 1000, false), (5, 2048, true));
         c.Shape = $"R={rows} C={columns}{(accumulate ? " accumulating" : "")}";
         int perBlock = c.Size > 0 ? Math.Max(1, rows / 528) : 2, blocks = (rows + perBlock - 1) / perBlock;
         ushort[] dy = Random(1, rows * columns), x = Random(2, rows * columns), w = Random(3, columns), before = Random(4, rows * columns);
-        double[] vx = Widen(x), vdy = Widen(dy), vw = Widen(w);
-        float[] scales = c.Size > 0 ? new float[rows] : Array.ConvertAll(Oracle.RmsNormForward(vx, vw, RmsNormEpsilon).Rstd, s => (float)s);
+        float[] scales = c.Size > 0 ? RandomFloats(5, rows) : Array.ConvertAll(Oracle.RmsNormForward(Widen(x), Widen(w), RmsNormEpsilon).Rstd, s => (float)s);
         var (g, input, weight, rstd, gradX) = (c.Upload(dy), c.Upload(x), c.Upload(w), c.Upload(scales), c.Upload(before));
         CudaDeviceVariable<float> partial = c.Allocate<float>((long)blocks * columns);
         CudaKernel kernel = c.Kernel("rmsnorm.cu", "rmsnorm_backward");
@@ -66,7 +65,7 @@ static partial class KernelCases
         c.Flops = 11.0 * rows * columns;
         c.Results = () =>
         {
-            (double[] expected, double[] gradWeight) = Oracle.RmsNormBackward(vdy, vx, vw, RmsNormEpsilon);
+            (double[] expected, double[] gradWeight) = Oracle.RmsNormBackward(Widen(dy), Widen(x), Widen(w), RmsNormEpsilon);
             expected = [.. expected.Select((value, i) => value + (accumulate ? Widen(before)[i] : 0))];
             double[] Sums()
             {

@@ -9,7 +9,7 @@ static partial class KernelCases
     {
         const double Base = 500_000;
         (AttentionShape shape, int start, bool inverse) = c.Pick(
-            (new AttentionShape(1, 4 * c.Size, 32, 8, 128), 0, false),
+            (new AttentionShape(1, 16 * c.Size, 32, 8, 128), 0, false),
             (new(1, 1, 1, 1, 16), 0, false), (new(2, 5, 3, 1, 64), 7, false), (new(1, 9, 4, 2, 128), 3, true), (new(1, 3, 2, 1, 32), 0, true));
         int heads = shape.QueryHeads + shape.KeyValueHeads;
         ushort[] x = Random(1, shape.Rows * shape.PackedColumns);

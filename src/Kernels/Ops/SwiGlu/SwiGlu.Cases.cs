@@ -11,7 +11,7 @@ static partial class KernelCases
 
     static (int Rows, int Width) PickGates(KernelCase c)
     {
-        (int rows, int width) = c.Pick((2 * c.Size, 8192), (1, 8), (3, 136), (13, 40), (2, 1408));
+        (int rows, int width) = c.Pick((8 * c.Size, 8192), (1, 8), (3, 136), (13, 40), (2, 1408));
         c.Shape = $"R={rows} F={width}";
         return (rows, width);
     }
