@@ -139,6 +139,22 @@ public sealed class OffloadTests : IDisposable
         context.Reset();
     }
 
+    // Weights come from arrays that the collector may move as soon as the call has returned.
+    [Fact]
+    public void Upload_LargerThanItsStaging_IsTakenWhenTheCallReturns()
+    {
+        using CudaDevice device = SoftwareDevice.Open();
+        byte[] bytes = new byte[3 << 20], found = new byte[bytes.Length];
+        new Random(1).NextBytes(bytes);
+        byte[] kept = [.. bytes];
+        nint address = device.Allocate(bytes.Length, "test");
+        device.Upload(bytes, address);
+        Array.Clear(bytes);
+        device.Download(address, found);
+        device.Free(address);
+        Assert.Equal(kept, found);
+    }
+
     public void Dispose() => SetLateCopies(false);
 
     /// <summary>A device whose frames leave out one kind of wait: always, or only while work is recorded.</summary>
