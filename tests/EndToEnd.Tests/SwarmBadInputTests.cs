@@ -84,11 +84,7 @@ public sealed class SwarmBadInputTests : IDisposable
     {
         _swarm.Orchestrate($"{Settings} --stages 2 --token-uses 1 --out far");
         _swarm.Join("a", "--speed 1");
-        while (!_swarm.Log.Contains(" joined from ", StringComparison.Ordinal))
-        {
-            Thread.Sleep(50);
-        }
-
+        Assert.True(SwarmUnderTest.Wait(() => _swarm.Log.Contains(" joined from ", StringComparison.Ordinal), 60), _swarm.Log);
         Says(Join(""), 1, "the token was used as often as it may be");
         _swarm.Orchestrator.Kill();
         _swarm.Orchestrate($"{Settings} --stages 2 --token-hours 0.0003 --out expired");

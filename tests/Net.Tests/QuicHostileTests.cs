@@ -43,8 +43,7 @@ public sealed class QuicHostileTests
     {
         if (!QuicLibrary.IsSupported) Assert.Skip(QuicLibrary.NotSupportedReason!);
         int total = Environment.GetEnvironmentVariable("ORION_LONG") == "1" ? 1_000_000 : 20_000;
-        string report = Path.Combine(Path.GetTempPath(), $"orion-hostile-{Environment.ProcessId}");
-        File.Delete(report);
+        string report = Path.Combine(Path.GetTempPath(), $"orion-hostile-{Guid.NewGuid():n}");
         using var child = Start(report);
         try
         {
@@ -79,8 +78,7 @@ public sealed class QuicHostileTests
     public void HelloWithoutTransportParameters_WellSealed_ServerLivesAndServes()
     {
         if (!QuicLibrary.IsSupported) Assert.Skip(QuicLibrary.NotSupportedReason!);
-        string report = Path.Combine(Path.GetTempPath(), $"orion-hello-{Environment.ProcessId}");
-        File.Delete(report);
+        string report = Path.Combine(Path.GetTempPath(), $"orion-hello-{Guid.NewGuid():n}");
         using var child = Start(report);
         try
         {

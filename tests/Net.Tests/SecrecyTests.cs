@@ -1,5 +1,6 @@
 // What the wire shows to others, and what TLS agrees on: no payload byte in a packet capture of the loopback, AES-128-GCM first
-// and chosen, no early data and nothing to resume, over both transports.
+// and chosen, no early data and nothing to resume, over both transports. Alone: the capture holds what anybody sends here, and
+// loses frames when that is too much.
 using System.Buffers.Binary;
 using System.Net;
 using System.Net.Sockets;
@@ -9,6 +10,7 @@ using OrionNative.Net.Tests.Links;
 
 namespace OrionNative.Net.Tests;
 
+[Collection(nameof(Alone))]
 public class SecrecyTests
 {
     const int ExtensionEarlyData = 42, ExtensionPreSharedKey = 41;

@@ -87,15 +87,16 @@ public class MatrixTests
     public async Task Blackout_ShorterThanTheIdleTime_DelaysAndLosesNothing(TransportKind kind)
     {
         LinkedPair.SkipWithout(kind);
-        LinkProfile profile = LinkProfile.Both(new LinkConditions { BitsPerSecond = 200e6, Delay = TimeSpan.FromMilliseconds(5) });
+        LinkProfile profile = LinkProfile.Both(new LinkConditions { BitsPerSecond = 20e6, Delay = TimeSpan.FromMilliseconds(5) });
         using var udp = new UdpRelay();
         EmulatedLink? link = null;
         Task work = Exchange(kind, target => (link = kind == TransportKind.Quic
             ? udp.Add(new IPEndPoint(IPAddress.Loopback, 0), target, profile, 1)
             : new TcpRelay(new IPEndPoint(IPAddress.Loopback, 0), target, profile, 1)).Address);
-        await Task.Delay(200);
-        link!.Profile = LinkProfile.Both(profile.Up with { Blackhole = true });
+        while (link is null || (link.Up.Bytes < 1 << 18 && !work.IsCompleted)) await Task.Delay(5);
+        link.Profile = LinkProfile.Both(profile.Up with { Blackhole = true });
         await Task.Delay(700);
+        // a quarter of a megabyte had passed when it began; the other four take more than a second
         Assert.False(work.IsCompleted, "the blackout came too late to be felt");
         link.Profile = profile;
         await work;

@@ -6,8 +6,7 @@ using OrionNative.Net.Framing;
 
 namespace OrionNative.Net.Tests.Links;
 
-[CollectionDefinition(nameof(SoakTests), DisableParallelization = true)]
-[Collection(nameof(SoakTests))]
+[Collection(nameof(Alone))]
 public class SoakTests(ITestOutputHelper output)
 {
     [Theory]
