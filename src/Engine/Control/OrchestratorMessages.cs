@@ -21,6 +21,20 @@ sealed record GradientShare(PeerId Peer, int Stage, int Generation, MicrobatchSe
         microbatches.Fingerprint(SeededRandom.Derive((ulong)(uint)admittedEpoch, (uint)generation));
 }
 
+/// <summary>A share under way from a replica: the sender's incarnation, which sum it is, and the sender's count of its transfers,
+/// which may wrap.</summary>
+readonly record struct ShareTransfer(int AdmittedEpoch, int Step, ulong Name, ushort Serial)
+{
+    public bool IsOf(int step, ulong name) => Step == step && Name == name;
+
+    /// <summary>True if the other one is of a later sum of the same sender. A sum never goes back, so this one is asked for no
+    /// more: of each sender only the last needs to be kept. An incarnation may begin at an earlier step than the one before.</summary>
+    public bool IsFollowedBy(in ShareTransfer other) =>
+        other.AdmittedEpoch != AdmittedEpoch ? other.AdmittedEpoch > AdmittedEpoch
+        : other.Step != Step ? other.Step > Step
+        : other.Name != Name && (short)(other.Serial - Serial) > 0;
+}
+
 abstract record OrchestratorMessage
 {
     public sealed record Welcome(int Term, Placement Placement) : OrchestratorMessage;

@@ -11,6 +11,7 @@ sealed class SimNetwork(int nodeCount, TimeSpan delay, long bytesPerSecond, Acce
     readonly int[,] _connection = new int[nodeCount, nodeCount];
     readonly bool[,] _isUp = new bool[nodeCount, nodeCount];
     readonly Instant[,] _silentUntil = new Instant[nodeCount, nodeCount];
+    readonly Instant[,] _silenceHeard = new Instant[nodeCount, nodeCount];
     readonly Instant[,,] _lastArrival = new Instant[nodeCount, nodeCount, 3];
     readonly int[,] _onTheWay = new int[nodeCount, nodeCount];
 
@@ -36,9 +37,8 @@ sealed class SimNetwork(int nodeCount, TimeSpan delay, long bytesPerSecond, Acce
 
     public void Silence(int from, int to, Instant until) => _silentUntil[from, to] = until;
 
-    /// <summary>What was sent during a silence may still be arriving.</summary>
-    public bool WasSilent(int from, int to, Instant now) =>
-        _silentUntil[from, to] + delay + delay > now || _lastArrival[from, to, 0] > now + delay + delay;
+    /// <summary>What was sent during a silence, and what waits behind it, is still arriving; also after <see cref="Heal"/>.</summary>
+    public bool WasSilent(int from, int to, Instant now) => _silenceHeard[from, to] >= now;
 
     public void Heal() => Array.Clear(_silentUntil);
 
@@ -47,15 +47,21 @@ sealed class SimNetwork(int nodeCount, TimeSpan delay, long bytesPerSecond, Acce
     {
         int lane = access is null ? 0 : AccessLinks.LaneOf(bytes, isBulk);
         Instant at = access is null ? now + delay + TimeSpan.FromSeconds((double)bytes / bytesPerSecond) : access.Leaves(from, to, bytes, lane, now) + delay;
-        if (_silentUntil[from, to] > now)
+        bool isSilent = _silentUntil[from, to] > now;
+        if (isSilent)
             at = _silentUntil[from, to] + delay;
         ref Instant last = ref _lastArrival[from, to, lane];
         if (at < last)
             at = last;
+        if (isSilent)
+            _silenceHeard[from, to] = at;
         last = at;
         _onTheWay[from, to]++;
         return at;
     }
+
+    /// <summary>One more is on the way, at a time that the sender of the copy knows.</summary>
+    public void Strays(int from, int to) => _onTheWay[from, to]++;
 
     public void Arrived(int from, int to) => _onTheWay[from, to]--;
 }

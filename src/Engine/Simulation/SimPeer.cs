@@ -16,7 +16,7 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
 
     readonly PeerEffects _effects = new();
     readonly Dictionary<(int Step, int Microbatch), Kept> _kept = [];
-    readonly Dictionary<(int Step, int From, ulong Name), (ulong Sum, int[] Counts)> _parts = [];
+    readonly Dictionary<int, GradientPart> _parts = [];
     readonly Dictionary<int, (int Connection, int Step, ulong Name)> _given = [];
     OrchestratorMessage.Reduce? _reduce;
     int[] _counts = new int[world.Options.Microbatches];
@@ -30,6 +30,7 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
     readonly HashSet<ComputeTask> _warm = [];
     bool _isLoading, _isSummed;
     int _stateSerial;
+    ushort _shareSerial;
     int _backwards;
     int _contributions;
 
@@ -255,17 +256,20 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
     void GiveShare(int to, int step, ulong name)
     {
         (int, int, ulong) given = (world.ConnectionOf(node, to), step, name);
-        if (_given.TryGetValue(to, out (int, int, ulong) last) && last == given || !world.TrySendPart(node, to, core.Schedule.Stage, new GradientPart(step, name, _sum, [.. _counts])))
+        if (_given.TryGetValue(to, out (int, int, ulong) last) && last == given || !world.TrySendPart(node, to, core.Schedule.Stage, new GradientPart(new ShareTransfer(core.AdmittedEpoch, step, name, ++_shareSerial), _sum, [.. _counts])))
             return;
         _given[to] = given;
     }
 
     public void HandlePart(int from, GradientPart part)
     {
-        ulong name = world.Options.Sabotage == Sabotage.ShareOfAnyName ? 0 : part.Name;
-        _parts[(part.Step, from, name)] = (part.Sum, [.. part.Counts]);
+        if (AppliedStep < 0 || part.Transfer.Step <= AppliedStep || _parts.TryGetValue(from, out GradientPart known) && !known.Transfer.IsFollowedBy(part.Transfer))
+            return;
+        _parts[from] = part;
         TryFinishReduce();
     }
+
+    bool IsAnyName => world.Options.Sabotage == Sabotage.ShareOfAnyName;
 
     void TryFinishReduce()
     {
@@ -275,9 +279,8 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
         var counts = new int[_counts.Length];
         foreach (GradientShare share in reduce.Shares.Where(s => s.Stage == core.Schedule.Stage))
         {
-            (ulong Sum, int[] Counts) part = (_sum, _counts);
-            ulong name = world.Options.Sabotage == Sabotage.ShareOfAnyName ? 0 : share.Name;
-            if (NumberOf(share.Peer) != node && !_parts.TryGetValue((reduce.Step, NumberOf(share.Peer), name), out part))
+            GradientPart part = new(default, _sum, [.. _counts]);
+            if (NumberOf(share.Peer) != node && !(_parts.TryGetValue(NumberOf(share.Peer), out part) && part.Transfer.IsOf(reduce.Step, IsAnyName ? part.Transfer.Name : share.Name)))
                 return;
             sum += part.Sum;
             for (int m = 0; m < counts.Length; m++)
@@ -305,8 +308,8 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
         AppliedStep = effect.Step;
         _reduce = null;
         ClearSum();
-        foreach ((int Step, int From, ulong Name) old in _parts.Keys.Where(k => k.Step <= AppliedStep).ToArray())
-            _parts.Remove(old);
+        foreach (int from in _parts.Where(p => p.Value.Transfer.Step <= AppliedStep).Select(p => p.Key).ToArray())
+            _parts.Remove(from);
         world.After(world.Serve(Begin(ComputeTask.Apply, ApplySeconds)), new Happening(HappeningKind.Applied, node) { Life = life, Serial = _stateSerial, Step = effect.Step });
     }
 
@@ -387,4 +390,4 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
     }
 }
 
-readonly record struct GradientPart(int Step, ulong Name, ulong Sum, ImmutableArray<int> Counts);
+readonly record struct GradientPart(ShareTransfer Transfer, ulong Sum, ImmutableArray<int> Counts);

@@ -344,7 +344,15 @@ sealed partial class SwarmWorld
         if (!_network.IsUp(from, to))
             return false;
         long bytes = Options.Costs is { } costs ? costs.Stages[stage].ShareBytes : CodeBytes;
-        _queue.At(_network.Arrival(from, to, bytes, Now, isBulk: true), new Happening(HappeningKind.Part, to) { From = from, Connection = _network.Connection(from, to), Step = part.Step, Payload = part.Name, Detail = part });
+        var happening = new Happening(HappeningKind.Part, to) { From = from, Connection = _network.Connection(from, to), Step = part.Transfer.Step, Payload = part.Transfer.Name, Detail = part };
+        Instant at = _network.Arrival(from, to, bytes, Now, isBulk: true);
+        _queue.At(at, happening);
+        // a copy that strays: behind later shares, into the next step, into the receiver's next life as long as the connection lives
+        if (Options.Faults.HasFlag(FaultKinds.Duplicates) && _random.NextChance(0.2))
+        {
+            _network.Strays(from, to);
+            _queue.At(at + TimeSpan.FromSeconds(_random.NextBetween(0, 5)), happening);
+        }
         return true;
     }
 

@@ -1,6 +1,5 @@
 // Pieces of a transfer come from another machine: what is written and where must be theirs and inside.
 using OrionNative.Engine.Hosting.Swarm;
-using OrionNative.Net.Framing;
 
 namespace OrionNative.Engine.Tests.Swarm;
 
@@ -37,28 +36,4 @@ public class BulkAssemblyTests
         Assert.True(parts.IsWhole);
         Assert.Equal((0, 7), (parts.Data[Piece - 1], parts.Data[Piece]));
     }
-
-    [Theory]
-    [InlineData(5, 1UL, 9, false)]     // the transfer itself
-    [InlineData(5, 1UL, 10, false)]    // the same sum, given again over another connection
-    [InlineData(5, 2UL, 10, true)]     // the sum has grown
-    [InlineData(5, 2UL, 8, false)]     // a straggler of an older transfer
-    [InlineData(6, 2UL, 8, true)]      // the next step
-    [InlineData(4, 2UL, 10, false)]    // the step before
-    public void Share_NextToTheNewest_FollowsItOnlyIfItIsLater(int step, ulong name, int serial, bool isLater)
-    {
-        using BulkAssembly parts = new(Last);
-        IncomingShare newest = new(Header(5, 1, 9), parts);
-        Assert.Equal(isLater, newest.IsBefore(Header(step, name, serial)));
-    }
-
-    [Fact]
-    public void Share_AfterTheCountWrapped_IsLater()
-    {
-        using BulkAssembly parts = new(Last);
-        Assert.True(new IncomingShare(Header(5, 1, ushort.MaxValue), parts).IsBefore(Header(5, 2, 3)));
-    }
-
-    static MessageHeader Header(int step, ulong name, int serial) =>
-        new() { Kind = MessageKind.PseudoGradient, Step = (uint)step, Tag = name, Attempt = (ushort)serial };
 }

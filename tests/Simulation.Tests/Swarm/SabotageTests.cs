@@ -3,7 +3,7 @@ using OrionNative.Engine.Simulation;
 
 namespace OrionNative.Simulation.Tests.Swarm;
 
-public class SabotageTests
+public class SabotageTests(ITestOutputHelper output)
 {
     [Theory]
     [InlineData((int)Sabotage.AddTwice, "times in the sum|a single process has")]
@@ -13,12 +13,13 @@ public class SabotageTests
     [InlineData((int)Sabotage.DropContribution, "no end")]
     public void BugPlanted_SomeSeeds_TheRightCheckTurnsRed(int sabotage, string expected)
     {
-        for (ulong seed = 1; seed <= 120; seed++)
+        for (ulong seed = 1; seed <= 600; seed++)
         {
             SwarmOptions options = SwarmOptions.Draw(seed) with { Sabotage = (Sabotage)sabotage, HealedSeconds = 120 };
             SwarmOutcome outcome = SwarmSimulation.Run(options, null, out _);
             if (outcome.IsSuccess)
                 continue;
+            output.WriteLine($"{(Sabotage)sabotage}: noticed by seed {seed}");
             Assert.Matches(expected, outcome.Failure);
             return;
         }

@@ -14,7 +14,7 @@ namespace OrionNative.Engine.Hosting.Swarm;
 sealed partial class PeerWork
 {
     readonly Lock _sharesGate = new();
-    readonly Dictionary<PeerId, IncomingShare> _shares = [];
+    readonly Dictionary<PeerId, (ShareTransfer Transfer, BulkAssembly Parts)> _shares = [];
     readonly Dictionary<PeerId, (PeerLink Link, int Step, ulong Name)> _given = [];
     OrchestratorMessage.Reduce? _reduce;
     bool _isReduceSummed;
@@ -105,22 +105,24 @@ sealed partial class PeerWork
     bool TakeShare(PeerId from, in MessageHeader header, Slot slot)
     {
         _hasShareCome = true;
-        IncomingShare? share;
+        ShareTransfer transfer = new((int)(header.Epoch - from.Mark()), (int)header.Step, header.Tag, header.Attempt);
+        (ShareTransfer Transfer, BulkAssembly Parts) share;
         lock (_sharesGate)
         {
-            if (_shareBytes == 0 || header.Stage != _stageIndex || (int)header.Step <= _appliedStep)
+            if (_shareBytes == 0 || header.Stage != _stageIndex || transfer.Step <= _appliedStep)
             {
                 return false;
             }
 
-            if (!_shares.TryGetValue(from, out share) || share.IsBefore(header))
+            bool isKnown = _shares.TryGetValue(from, out share);
+            if (!isKnown || share.Transfer.IsFollowedBy(transfer))
             {
-                LetGo(share);
-                _shares[from] = share = new IncomingShare(header, new BulkAssembly(_shareBytes));
+                LetGo(share.Parts);
+                _shares[from] = share = (transfer, new BulkAssembly(_shareBytes));
             }
-            else if (!share.Is((int)header.Step, header.Tag))
+            else if (!share.Transfer.IsOf(transfer.Step, transfer.Name))
             {
-                return false;   // of a transfer that a newer one has followed
+                return false;   // a straggler
             }
         }
 
@@ -144,23 +146,23 @@ sealed partial class PeerWork
     {
         lock (_sharesGate)
         {
-            foreach ((PeerId from, IncomingShare share) in _shares)
+            foreach ((PeerId from, (ShareTransfer transfer, BulkAssembly parts)) in _shares)
             {
-                if (share.Step <= lastStep)
+                if (transfer.Step <= lastStep)
                 {
                     _shares.Remove(from);   // a dictionary may lose entries while it is walked
-                    LetGo(share);
+                    LetGo(parts);
                 }
             }
         }
     }
 
     // A sum that is asked for on the loop and still queued reads shares: they go on the compute thread, behind it.
-    void LetGo(IncomingShare? share)
+    void LetGo(BulkAssembly? parts)
     {
-        if (share is not null)
+        if (parts is not null)
         {
-            _loop.Add(LoopEvent.Of(() => _queue.Add(new ComputeItem { Task = ComputeTask.Share, Do = share.Parts.Dispose })));
+            _loop.Add(LoopEvent.Of(() => _queue.Add(new ComputeItem { Task = ComputeTask.Share, Do = parts.Dispose })));
         }
     }
 
@@ -218,26 +220,9 @@ sealed partial class PeerWork
     {
         lock (_sharesGate)
         {
-            parts = _shares.TryGetValue(from, out IncomingShare? share) && share.Is(step, name) && share.Parts.IsWhole ? share.Parts : null;
+            parts = _shares.TryGetValue(from, out (ShareTransfer Transfer, BulkAssembly Parts) share) && share.Transfer.IsOf(step, name) && share.Parts.IsWhole ? share.Parts : null;
         }
 
         return parts is not null;
     }
-}
-
-/// <summary>A replica's share on its way in: the newest transfer of that replica.</summary>
-sealed class IncomingShare(in MessageHeader first, BulkAssembly parts)
-{
-    readonly ulong _name = first.Tag;
-    readonly ushort _serial = first.Attempt;
-
-    public int Step { get; } = (int)first.Step;
-
-    public BulkAssembly Parts => parts;
-
-    public bool Is(int step, ulong name) => Step == step && _name == name;
-
-    /// <summary>True if a piece belongs to a later share. The sender counts its transfers; the count may wrap.</summary>
-    public bool IsBefore(in MessageHeader piece) =>
-        (int)piece.Step > Step || ((int)piece.Step == Step && piece.Tag != _name && (short)(piece.Attempt - _serial) > 0);
 }
