@@ -33,6 +33,7 @@ public sealed class CommandLineTests : IDisposable
     [InlineData("train --learning-rate 3", "unknown option '--learning-rate'; did you mean '--lr'?")]
     [InlineData("train --batch-size 3", "unknown option '--batch-size'; did you mean '--microbatch-size'?")]
     [InlineData("train --zzzz 3", "unknown option '--zzzz'; the nearest is '--")]
+    [InlineData("simulate --seed many", "--seed 'many' is not a whole number in its range")]
     [InlineData("tokenizer", "`tokenizer` needs one of its commands: train")]
     [InlineData("train --data absent.txt", "absent.txt")]
     [InlineData("train --data text.txt --model tinny", "model 'tinny' is neither a preset")]

@@ -1,17 +1,28 @@
 // The command line of orion-engine: one line a command. Errors end here as one clear sentence and a documented status.
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using System.Text.RegularExpressions;
 using OrionNative.Engine.Run;
 using OrionNative.Engine.Training;
 
 namespace OrionNative.Engine.Cli;
 
-static class Program
+static partial class Program
 {
     /// <summary>What a command that waits on its network has after Ctrl-C to say its result.</summary>
     static readonly TimeSpan _lastWords = TimeSpan.FromSeconds(10);
 
     static int Main(string[] arguments)
+    {
+        RootCommand root = Root();
+        ParseResult parsed = root.Parse(arguments.Length == 0 ? ["--help"] : arguments);
+        return parsed.Errors.Count > 0 && parsed.Action is not System.CommandLine.Help.HelpAction and not ExamplesHelp
+            ? UsageError(parsed)
+            : Run(parsed);
+    }
+
+    /// <summary>Every command with its options.</summary>
+    internal static RootCommand Root()
     {
         RootCommand root = new("Trains language models by pipeline parallelism over the public internet.");
         foreach (Command command in Commands())
@@ -20,10 +31,7 @@ static class Program
         }
 
         ExamplesHelp.Install(root);
-        ParseResult parsed = root.Parse(arguments.Length == 0 ? ["--help"] : arguments);
-        return parsed.Errors.Count > 0 && parsed.Action is not System.CommandLine.Help.HelpAction and not ExamplesHelp
-            ? UsageError(parsed)
-            : Run(parsed);
+        return root;
     }
 
     static IEnumerable<Command> Commands() =>
@@ -106,14 +114,18 @@ static class Program
         {
             foreach (ParseError error in parsed.Errors)
             {
-                // the parser lists allowed words one a line
-                Console.Error.WriteLine($"orion-engine: {string.Join(' ', error.Message.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries))}");
+                // the parser lists allowed words one a line, and names types of the runtime
+                string message = string.Join(' ', error.Message.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
+                Console.Error.WriteLine($"orion-engine: {NotANumber().Replace(message, match => $"{match.Groups[2]} '{match.Groups[1]}' is not a {(match.Groups[3].Value.Contains("Int", StringComparison.Ordinal) ? "whole number in its range" : "number")}")}");
             }
         }
 
         Console.Error.WriteLine($"orion-engine: `orion-engine {CommandPath(parsed)}--help` lists what there is");
         return ExitStatus.Usage;
     }
+
+    [GeneratedRegex(@"^Cannot parse argument '(.*)' for option '(.*)' as expected type '(.*(?:Int|Double).*)'\.$")]
+    private static partial Regex NotANumber();
 
     static string CommandPath(ParseResult parsed)
     {

@@ -27,7 +27,8 @@ static class SimulateCommand
         var command = new ExampleCommand("simulate", "Run the deciding cores under virtual time and virtual faults.", "simulate --seed 18 --trace", "simulate --seeds 1..400", "simulate --benchmark routing") { benchmark, count, seed, trace, seeds, json };
         command.Validators.Add(result =>
         {
-            int modes = (result.GetValue(benchmark) is null ? 0 : 1) + (result.GetValue(seed) is null ? 0 : 1) + (result.GetValue(seeds) is null ? 0 : 1);
+            // whether they are there, not their values: one that is no number is the parser's to say
+            int modes = ((Option[])[benchmark, seed, seeds]).Count(option => result.GetResult(option) is not null);
             if (modes != 1)
                 result.AddError("give one of --benchmark routing, --seed N, --seeds A..B");
             else if (result.GetValue(seeds) is string range && !TryParseRange(range, out _, out _))

@@ -17,7 +17,7 @@ static class NearestName
         }
 
         (string nearest, int distance) = known.Select(name => (name, EditDistance(asked.ToLowerInvariant(), name.ToLowerInvariant()))).MinBy(pair => pair.Item2);
-        string? meant = distance <= Math.Max(2, asked.Length / 3) ? nearest
+        string? meant = distance <= Math.Min(asked.Trim('-').Length - 1, Math.Max(2, asked.Length / 3)) ? nearest
             : known.FirstOrDefault(name => IsShortFor(name, asked) || IsShortFor(asked, name))
                 ?? known.Where(name => IsPart(name, asked) || IsPart(asked, name)).MaxBy(name => name.Length);
         return meant is null ? $"; the nearest is '{nearest}'" : $"; did you mean '{meant}'?";
