@@ -49,6 +49,13 @@ public sealed class CommandLineTests : IDisposable
     [InlineData("eval --checkpoint absent --data text.txt --sequence -5", "--sequence -5 does not lie between 0 and")]
     [InlineData("generate --checkpoint absent --prompt a --top-p NaN", "--top-p NaN does not lie between 1E-06 and 1")]
     [InlineData("export --checkpoint absent --out hf --type fp16", "Must be one of: 'fp32' 'bf16'")]
+    [InlineData("plan --stages 9", "9 stages cannot share 4 blocks")]
+    [InlineData("plan --peer-device h101", "did you mean 'h100'?")]
+    [InlineData("plan --link moon", "link 'moon' is neither a profile (perfect, orion")]
+    [InlineData("plan --device cuda:0", "name the card with --peer-device")]
+    [InlineData("plan --peer-mfu 0.3", "--peer-mfu is a share of a card's peak")]
+    [InlineData("plan --memory lots", "memory 'lots' is not a size")]
+    [InlineData("plan --peer-device a100 --code-width 3 --stages 2", "this model's code width is 3")]
     public void BadInput_OnTheCommandLine_IsOneSentenceAndStatus2(string line, string expected)
     {
         _folder.File("text.txt", string.Concat(Enumerable.Repeat("to be or not to be, that is the question.\n", 200)));

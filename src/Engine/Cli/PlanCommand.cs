@@ -74,17 +74,17 @@ static class PlanCommand
             string source = string.Create(CultureInfo.InvariantCulture, $"{card.Name}: {flops / 1e12:F0} of {card.Flops / 1e12:F0} TFLOP/s ({100 * flops / card.Flops:F0} %), {(tflops > 0 ? "as --peer-tflops says" : mfu > 0 ? "as --peer-mfu says" : CardSource)}");
             AssumedSpeed assumed = new(run, new CudaOnPaper(card.Name), card.Flops, flops, card.BytesPerSecond, source);
             return Planner.Of(run, new PeerAssumptions(
-                assumed, offered > 0 ? offered : (long)card.MemoryBytes, offered > 0 ? "as --memory says" : $"what a {card.Name} is sold with", link, linkName, 0));
+                assumed, offered > 0 ? offered : (long)card.MemoryBytes, offered > 0 ? "as --memory says" : "what the card is sold with", link, linkName, 0));
         }
 
         Require(run.Config.Device == "cpu", $"device {run.Config.Device}: a plan times processors only; name the card with --peer-device ({string.Join(", ", Cards.All.Select(card => card.Word))})");
         Require(mfu == 0, "--peer-mfu is a share of a card's peak: name the card with --peer-device, or say --peer-tflops");
-        int threads = isHere ? Math.Max(1, processors / count) : processors;
+        int threads = isHere ? Math.Max(1, processors / count) : processors, atOnce = isHere ? Math.Min(count, processors / threads) : 0;
         if (tflops > 0)
         {
             using CpuDevice device = new(threads);
             AssumedSpeed assumed = new(run, device, double.NaN, 1e12 * tflops, CpuBytesPerSecond, string.Create(CultureInfo.InvariantCulture, $"{tflops} TFLOP/s a peer, as --peer-tflops says; memory at {CpuBytesPerSecond / 1e9:F0} GB/s; single precision, as on a processor"));
-            return Planner.Of(run, new PeerAssumptions(assumed, offered > 0 ? offered : device.MemoryBytes, Said(offered), link, linkName, isHere ? processors : 0));
+            return Planner.Of(run, new PeerAssumptions(assumed, offered > 0 ? offered : device.MemoryBytes, Said(offered), link, linkName, atOnce));
         }
 
         if (output.IsTerminal)
@@ -92,8 +92,8 @@ static class PlanCommand
             output.Text.WriteLine("timing this machine's processors ...");
         }
 
-        using MeasuredSpeed measured = new(run, threads, isHere ? Math.Clamp(processors, 1, count) : 1);
-        return Planner.Of(run, new PeerAssumptions(measured, offered > 0 ? offered : measured.MemoryBytes, Said(offered), link, linkName, isHere ? processors : 0));
+        using MeasuredSpeed measured = new(run, threads, Math.Max(1, atOnce));
+        return Planner.Of(run, new PeerAssumptions(measured, offered > 0 ? offered : measured.MemoryBytes, Said(offered), link, linkName, atOnce));
     }
 
     static string Said(long offered) => offered > 0 ? "as --memory says" : "what this machine has";

@@ -15,7 +15,7 @@ static class PlanJson
             ["speed"] = plan.Peers.Speed.Source,
             ["peakFlops"] = Number(plan.Peers.Speed.PeakFlops),
             ["memoryBytes"] = plan.Peers.MemoryBytes,
-            ["sharedProcessors"] = plan.Peers.Processors,
+            ["peersAtOnce"] = plan.Peers.AtOnce,
             ["link"] = plan.Peers.LinkName,
             ["up"] = Direction(plan.Peers.Link.Up),
             ["down"] = Direction(plan.Peers.Link.Down),
@@ -83,7 +83,7 @@ static class PlanJson
         ["fullBytes"] = plan.Run.FullBytes,
         ["forwardBytesPerStep"] = plan.Run.ForwardBytes * plan.Run.Config.Microbatches,
         ["backBytesPerStep"] = plan.Run.BackBytes * plan.Run.Config.Microbatches,
-        ["wireSeconds"] = (plan.Run.ForwardBytes + plan.Run.BackBytes) / LinkNeeds.BytesPerSecond(plan.Peers.Link),
+        ["busySeconds"] = LinkNeeds.BusyBytes(plan.Run) / LinkNeeds.BytesPerSecond(plan.Peers.Link),
     };
 
     static JsonObject Direction(LinkConditions link) => new()

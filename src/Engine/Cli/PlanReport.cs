@@ -31,7 +31,7 @@ static class PlanReport
 
         if (plan.Warnings.Count == 0)
         {
-            text.WriteLine("binds    nothing: every stage fits, and links hide behind compute");
+            text.WriteLine(plan.Run.IsOneProcess ? "binds    nothing: it fits" : "binds    nothing: every stage fits, and transfers hide behind compute");
         }
     }
 
@@ -46,7 +46,7 @@ static class PlanReport
             Wrapped(text, "links", $"{plan.Peers.LinkName}, for every peer: up {plan.Peers.Link.Up}; down {plan.Peers.Link.Down}");
         }
 
-        Wrapped(text, "assumed", Say($"all peers alike{(plan.Peers.Processors > 0 ? Say($", sharing {plan.Peers.Processors} processors") : plan.Run.IsOneProcess ? "" : ", each a machine of its own")}; {ModelCosts.Size(plan.Peers.MemoryBytes)} of memory a peer ({plan.Peers.MemorySource}); nobody lost. Not counted: joining, evaluation, writing checkpoints, what the runtime{(plan.Peers.Speed.Sizes.IsApart ? " and CUDA take" : " takes")} for itself"));
+        Wrapped(text, "assumed", Say($"{(plan.Run.IsOneProcess ? "one process, no peers" : "all peers alike")}{(plan.Run.IsOneProcess ? "" : plan.Peers.AtOnce > 0 ? Say($", on one machine that lets {plan.Peers.AtOnce} compute at once") : ", each a machine of its own")}; {ModelCosts.Size(plan.Peers.MemoryBytes)} of memory{(plan.Run.IsOneProcess ? "" : " a peer")} ({plan.Peers.MemorySource}){(plan.Run.IsOneProcess ? ". " : "; nobody lost. ")}Not counted: {(plan.Run.IsOneProcess ? "" : "joining, ")}evaluation, writing checkpoints, what the runtime{(plan.Peers.Speed.Sizes.IsApart ? " and CUDA take" : " takes")} for itself"));
     }
 
     static void Memory(RunPlan plan, TextWriter text)
@@ -54,13 +54,13 @@ static class PlanReport
         (string unit, double scale) = plan.Stages.Max(stage => stage.NeededBytes) >= 10e9 ? ("GB", 1e9) : ("MB", 1e6);
         bool isApart = plan.Peers.Speed.Sizes.IsApart;
         text.WriteLine();
-        text.WriteLine($"memory of a peer, {unit}");
-        text.WriteLine("stage blocks   weights gradients optimizer activations scratch buffers    total");
+        text.WriteLine($"memory{(plan.Run.IsOneProcess ? "" : " of a peer")}, {unit}");
+        text.WriteLine("stage blocks  weights gradients optimizer activations scratch buffers    total");
         foreach ((string label, StagePlan s) in Groups(plan, (a, b) => a.NeededBytes == b.NeededBytes && a.BufferBytes == b.BufferBytes))
         {
             MemoryPlan m = s.Memory;
             string activations = m.Slots > 1 ? Say($"{m.Slots}x{m.Slot / scale:F1}") : Say($"{m.Slot / scale:F1}");
-            text.WriteLine(Say($"{label,-12} {m.Weights / scale,9:F1} {m.Gradients / scale,9:F1} {m.OptimizerState / scale,9:F1} {activations,11} {m.Scratch / scale,7:F1} {s.BufferBytes / scale,7:F1} {s.NeededBytes / scale,8:F1}{(s.NeededBytes > plan.Peers.MemoryBytes ? " !" : "")}"));
+            text.WriteLine(Say($"{label,-11} {m.Weights / scale,9:F1} {m.Gradients / scale,9:F1} {m.OptimizerState / scale,9:F1} {activations,11} {m.Scratch / scale,7:F1} {s.BufferBytes / scale,7:F1} {s.NeededBytes / scale,8:F1}{(s.NeededBytes > plan.Peers.MemoryBytes ? " !" : "")}"));
         }
 
         if (!plan.Run.IsOneProcess)
@@ -75,11 +75,11 @@ static class PlanReport
     static void Compute(RunPlan plan, TextWriter text)
     {
         text.WriteLine();
-        text.WriteLine("compute of a peer");
-        text.WriteLine("stage blocks     parameters  FLOP/microbatch    forward   backward     a step");
+        text.WriteLine(plan.Run.IsOneProcess ? "compute" : "compute of a peer");
+        text.WriteLine("stage blocks    parameters  FLOP/microbatch    forward   backward     a step");
         foreach ((string label, StagePlan s) in Groups(plan, (a, b) => a.Parameters == b.Parameters && a.Seconds == b.Seconds))
         {
-            text.WriteLine(Say($"{label,-12} {s.Parameters,14:N0} {Scaled(s.FlopPerMicrobatch),16} {Time(s.Seconds.Forward),10} {Time(s.Seconds.Backward),10} {Time(plan.Run.MicrobatchesOfAReplica * s.Seconds.Microbatch),10}"));
+            text.WriteLine(Say($"{label,-11} {s.Parameters,14:N0} {Scaled(s.FlopPerMicrobatch),16} {Time(s.Seconds.Forward),10} {Time(s.Seconds.Backward),10} {Time(plan.Run.MicrobatchesOfAReplica * s.Seconds.Microbatch),10}"));
         }
     }
 
@@ -90,25 +90,28 @@ static class PlanReport
         text.WriteLine();
         if (run.Config.Stages > 1)
         {
-            text.WriteLine(Say($"boundaries: {run.Config.Stages - 1} {run.Model.Boundary.ToString().ToLowerInvariant()}, {run.Model.BoundaryWidth} values a token as {Wire(run.Config.Wire)}"));
-            text.WriteLine("  each        a microbatch  of full bf16     a step  a peer's part  on the wire");
+            text.WriteLine(Say($"boundaries: {run.Config.Stages - 1}, {(run.Model.HasCodes ? run.Model.Boundary.ToString().ToLowerInvariant() : "full activations")}; {run.Model.BoundaryWidth} values a token as {Wire(run.Config.Wire)}"));
+            text.WriteLine("  each        a microbatch   than bf16      a step    at each peer  on the wire");
             double share = 1.0 / run.Config.Replicas;
             foreach ((string name, long bytes) in ((string, long)[])[("forward", run.ForwardBytes), ("back", run.BackBytes)])
             {
                 double step = (double)bytes * run.Config.Microbatches;
-                text.WriteLine(Say($"  {name,-10} {ModelCosts.Size(bytes),13} {"1/" + ((double)run.FullBytes / bytes).ToString("F1", CultureInfo.InvariantCulture),13} {ModelCosts.Size((long)step),10} {8e-6 * step * share / plan.Step.Step,9:F2} Mbit/s {Time(bytes / rate),12}"));
+                text.WriteLine(Say($"  {name,-10} {ModelCosts.Size(bytes),13} {Beside(bytes, run.FullBytes),11} {ModelCosts.Size((long)step),11} {8e-6 * step * share / plan.Step.Step,9:F2} Mbit/s {Time(bytes / rate),12}"));
             }
 
-            double busy = run.MicrobatchesOfAReplica * (run.Config.Stages > 2 ? run.ForwardBytes + run.BackBytes : Math.Max(run.ForwardBytes, run.BackBytes)) / rate, wire = (run.ForwardBytes + run.BackBytes) / rate;
+            double wire = LinkNeeds.BusyBytes(run) / rate, busy = run.MicrobatchesOfAReplica * wire;
             Wrapped(text, "", Say($"A peer's link is busy with codes for {100 * busy / plan.Step.Step:F1} % of a step: {Hides(wire, plan)}. A code is under way for {Time(delay)} more"));
         }
 
         if (run.Config.Replicas > 1)
         {
             long share = plan.Stages.Max(stage => stage.ShareBytes);
-            Wrapped(text, run.Config.Stages > 1 ? "" : "shares", Say($"Between replicas, a step: {run.Config.Replicas - 1} gradient shares of {ModelCosts.Size(share)} out and in at each peer of the largest stage, {Time((run.Config.Replicas - 1) * share / rate)} on the wire"));
+            Wrapped(text, run.Config.Stages > 1 ? "" : "shares", Say($"Between replicas, a step: {Count(run.Config.Replicas - 1, "gradient share")} of {ModelCosts.Size(share)} out and in at each peer of the largest stage, {Time((run.Config.Replicas - 1) * share / rate)} on the wire"));
         }
     }
+
+    static string Beside(double bytes, double full) =>
+        bytes < 0.95 * full ? (full / bytes < 100 ? Say($"{full / bytes:F1}x less") : Say($"{full / bytes:F0}x less")) : bytes < 1.05 * full ? "the same" : Say($"{bytes / full:F1}x more");
 
     static string Hides(double wire, RunPlan plan) => wire <= plan.Slowest.Seconds.Microbatch
         ? "transfer hides behind compute" : "transfer does not hide behind compute";
@@ -117,19 +120,24 @@ static class PlanReport
     {
         StepForecast step = plan.Step;
         text.WriteLine();
-        Wrapped(text, "step", Say($"{Time(step.Step)}: {plan.TokensPerSecond:N0} tokens a second; {(plan.Run.IsOneProcess ? "microbatches and the optimizer, one after the other" : step.IsSimulated ? "the run's own state machines under virtual time" : "a lower bound (work, pipeline, closing), not simulated")}"));
+        string how = plan.Run.IsOneProcess ? "microbatches and the optimizer, one after the other"
+            : step.IsSimulated ? "the run's own state machines under virtual time"
+            : step.Trouble.Length > 0 ? "what the work alone would take; the run does not go as it should, see below" : "a lower bound: work, pipeline, closing; too long to simulate";
+        Wrapped(text, "step", Say($"{Time(step.Step)}, {plan.TokensPerSecond:N0} tokens a second ({how})"));
         if (!plan.Run.IsOneProcess)
         {
-            string busiest = plan.Peers.Processors > 0 ? "compute on the shared processors" : "compute of the slowest stage";
+            string busiest = plan.Peers.AtOnce > 0 ? "compute on the shared machine" : "compute of the slowest stage";
             foreach ((string what, double seconds) in ((string, double)[])
-                [(busiest, step.Compute), ("filling and draining the pipeline, waiting", step.Waiting), ("closing: gradient shares, sum, 4 one-way delays, optimizer", step.Closing)])
+                [(busiest, step.Compute), ("filling and draining the pipeline, waiting", step.Waiting), ("closing: shares, sum, 4 one-way delays, optimizer", step.Closing)])
             {
                 text.WriteLine(Say($"  {Time(seconds),10}  {100 * seconds / step.Step,5:F1} %  {what}"));
             }
         }
 
-        string mfu = double.IsNaN(plan.Mfu) ? "MFU unknown without a --peer-device" : Say($"MFU {100 * plan.Mfu:F1} %");
-        Wrapped(text, "use", Say($"{(plan.Peers.Processors > 0 ? "processors" : plan.Run.IsOneProcess ? "it" : "peers")} compute{(plan.Peers.Processors > 0 || !plan.Run.IsOneProcess ? "" : "s")} {100 * Math.Min(1, plan.Efficiency):F1} % of the time; {mfu} ({plan.FlopPerStep / plan.Step.Step / 1e12:F3} model TFLOP/s in all{(double.IsNaN(plan.Mfu) ? "" : Say($", of {plan.FlopPerStep / plan.Step.Step / plan.Mfu / 1e12:F3}"))})"));
+        string who = plan.Run.IsOneProcess ? "it computes" : plan.Peers.AtOnce > 0 ? "the machine computes" : "peers compute";
+        double rate = plan.FlopPerStep / step.Step;
+        string mfu = double.IsNaN(plan.Mfu) ? Say($"{Scaled(rate)}/s of the model; MFU is not known without --peer-device") : Say($"MFU {100 * plan.Mfu:F1} %: {Scaled(rate)}/s of the model, of {Scaled(rate / plan.Mfu)}/s");
+        Wrapped(text, "use", Say($"{who} {100 * Math.Min(1, plan.Efficiency):F1} % of the time; {mfu}"));
     }
 
     static void Whole(RunPlan plan, TextWriter text)

@@ -32,18 +32,21 @@ sealed record ResolvedRun(RunConfig Config, ModelConfig Model, ITokenizer Tokeni
 
     static ResolvedRun From(RunConfig config, ModelConfig? trained, string directory)
     {
-        ResolvedRun run = Resolve(config, trained, directory, vocabulary: null);
+        ResolvedRun run = Resolve(WithAbsoluteNames(config), LoadTokenizer(config.Tokenizer), trained, directory, vocabulary: null);
         return config.Data.Count > 0 ? run : throw new ConfigurationException("no data: name text files, folders or token shards with --data");
     }
 
     /// <summary>A run that is only thought of: it needs no data, and may have the vocabulary of a tokenizer that is not made yet.</summary>
     /// <exception cref="ConfigurationException">Names the first value that cannot be.</exception>
-    public static ResolvedRun WithoutData(RunConfig config, int? vocabulary = null) => Resolve(config, trained: null, "", vocabulary);
+    public static ResolvedRun WithoutData(RunConfig config, int? vocabulary = null) =>
+        Resolve(WithAbsoluteNames(config), LoadTokenizer(config.Tokenizer), trained: null, "", vocabulary);
 
-    static ResolvedRun Resolve(RunConfig config, ModelConfig? trained, string directory, int? vocabulary)
+    /// <summary>Another run with the same tokenizer and vocabulary, to try something.</summary>
+    /// <exception cref="ConfigurationException">Names the first value that cannot be.</exception>
+    public ResolvedRun Changed(RunConfig config) => Resolve(config, Tokenizer, trained: null, "", Model.Vocabulary);
+
+    static ResolvedRun Resolve(RunConfig config, ITokenizer tokenizer, ModelConfig? trained, string directory, int? vocabulary)
     {
-        config = WithAbsoluteNames(config);
-        ITokenizer tokenizer = LoadTokenizer(config.Tokenizer);
         ModelConfig model = LoadModel(config.Model) with { Vocabulary = vocabulary ?? tokenizer.VocabularySize };
         if (trained is { HasCodes: false })
         {

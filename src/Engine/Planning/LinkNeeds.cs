@@ -13,6 +13,10 @@ static class LinkNeeds
     /// <summary>Of a transfer between two such peers.</summary>
     public static double BytesPerSecond(LinkProfile link) => Math.Min(Rate(link.Up), Rate(link.Down));
 
+    /// <summary>Bytes of a microbatch in the busier direction of a peer's link.</summary>
+    public static long BusyBytes(PlannedRun run) =>
+        run.Config.Stages > 2 ? run.ForwardBytes + run.BackBytes : run.Config.Stages == 2 ? Math.Max(run.ForwardBytes, run.BackBytes) : 0;
+
     /// <summary>On the average, one way.</summary>
     public static double OneWaySeconds(LinkProfile link) =>
         (link.Up.Delay + link.Down.Delay).TotalSeconds / 2 + ((link.Up.Jitter + link.Down.Jitter).TotalSeconds / 4);

@@ -25,6 +25,7 @@ sealed class MeasuredSpeed : IPeerSpeed, IDisposable
     readonly CpuDevice _device;
     readonly Dictionary<(bool, bool, int), StageSeconds> _measured = [];
     readonly HashSet<string> _stoodIn = [];
+    readonly string _busy;
 
     /// <param name="run">The run that is planned.</param>
     /// <param name="threads">Of one peer.</param>
@@ -34,6 +35,9 @@ sealed class MeasuredSpeed : IPeerSpeed, IDisposable
         (_run, _threads, _workers) = (run, threads, workers);
         _device = new CpuDevice(threads);
         PeakFlops = 1e9 * CpuPeak.MeasureFmaGflops(threads);
+        double load = OperatingSystem.IsLinux() && File.ReadAllText("/proc/loadavg").Split(' ') is [var last, ..] ? double.Parse(last, CultureInfo.InvariantCulture) : 0;
+        _busy = load > Environment.ProcessorCount / 2.0
+            ? string.Create(CultureInfo.InvariantCulture, $". The machine is busy (load {load:F1} on {Environment.ProcessorCount} processors): at rest peers are faster") : "";
     }
 
     /// <inheritdoc/>
@@ -48,7 +52,7 @@ sealed class MeasuredSpeed : IPeerSpeed, IDisposable
     /// <inheritdoc/>
     public string Source => string.Create(CultureInfo.InvariantCulture, $"measured now on this machine: {_device.Name}")
         + (_workers > 1 ? $", {_workers} peers at once" : "")
-        + (_stoodIn.Count > 0 ? $"; stages are too large to time here, so {string.Join(" and ", _stoodIn)} stood in, scaled by FLOP and parameters" : ", the run's own stages");
+        + (_stoodIn.Count > 0 ? $"; stages are too large to time here, so {string.Join(" and ", _stoodIn)} stood in, scaled by FLOP and parameters" : ", the run's own stages") + _busy;
 
     /// <inheritdoc/>
     public StageSeconds Of(StageRange range)

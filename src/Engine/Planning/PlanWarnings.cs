@@ -11,6 +11,8 @@ static class PlanWarnings
 {
     const double WaitingMost = 0.15, SharesMost = 0.15, ImbalanceMost = 1.15;
 
+    static readonly double[] _moreStages = [1.25, 1.5, 2, 3, 4, 6, 8, double.MaxValue];
+
     public static IReadOnlyList<PlanWarning> Of(RunPlan plan) =>
         [.. Memory(plan), .. Link(plan), .. Time(plan), .. Patience(plan), .. Words(plan)];
 
@@ -29,7 +31,7 @@ static class PlanWarnings
                 Text($"let peers join with --memory {Math.Ceiling(asked.AskedBytes / 1e9):F0}GB: a peer looks again, with its own device's plan, before it loads"));
         }
 
-        long together = plan.Peers.Processors > 0 ? plan.Stages.Sum(stage => stage.NeededBytes) * plan.Run.Config.Replicas : 0;
+        long together = plan.Peers.AtOnce > 0 && !plan.Run.IsOneProcess ? plan.Stages.Sum(stage => stage.NeededBytes) * plan.Run.Config.Replicas : 0;
         if (together > offered)
         {
             yield return new("memory", Text($"the peers together need {ModelCosts.Size(together)}, this machine has {ModelCosts.Size(offered)}"), "use more machines: orchestrate, and join on each");
@@ -42,15 +44,15 @@ static class PlanWarnings
         RunConfig config = plan.Run.Config;
         foreach ((string words, RunConfig changed) in Changes(config, plan.Run.Model.Layers))
         {
-            PlannedRun run = new(ResolvedRun.WithoutData(changed with { CodeWidth = plan.Run.Model.HasCodes ? config.CodeWidth : 0 }, plan.Run.Model.Vocabulary));
+            PlannedRun run = plan.Run.With(changed);
             long needed = Planner.LargestNeed(run, plan.Peers.Speed.Sizes);
-            if (needed <= plan.Peers.MemoryBytes && run.Cut(plan.Peers.MemoryBytes, out _).Length > 0)
+            if (needed <= plan.Peers.MemoryBytes)
             {
                 return Text($"{words} ({ModelCosts.Size(needed)} a peer)");
             }
         }
 
-        return "no number of stages fits, even with --recompute block and one sequence a microbatch: peers with more memory, or a smaller model";
+        return "no change that was tried fits, up to a block a stage with --recompute block and one sequence a microbatch: peers with more memory, or a smaller model";
     }
 
     static IEnumerable<(string Words, RunConfig Config)> Changes(RunConfig config, int layers)
@@ -63,11 +65,13 @@ static class PlanWarnings
         RunConfig recomputed = config with { Recompute = RecomputeKind.Block };
         foreach ((string words, RunConfig way) in ((string, RunConfig)[])[("", config), (" --recompute block", recomputed), (" --recompute block --microbatch-size 1", recomputed with { MicrobatchSize = 1 })])
         {
-            for (int stages = Math.Max(2, config.Stages); stages <= layers; stages++)
+            foreach (double factor in _moreStages)
             {
-                yield return ($"--stages {stages}{words}", way with { Stages = stages });
+                yield return (Text($"--stages {Stages(factor)}{words}"), way with { Stages = Stages(factor) });
             }
         }
+
+        int Stages(double factor) => (int)Math.Min(layers, Math.Ceiling(factor * config.Stages));
     }
 
     static IEnumerable<PlanWarning> Link(RunPlan plan)
@@ -78,13 +82,12 @@ static class PlanWarnings
             yield break;
         }
 
-        double rate = LinkNeeds.BytesPerSecond(plan.Peers.Link);
-        long crossing = run.Config.Stages > 2 ? run.ForwardBytes + run.BackBytes : run.Config.Stages == 2 ? Math.Max(run.ForwardBytes, run.BackBytes) : 0;
-        double wire = crossing / rate, compute = plan.Slowest.Seconds.Microbatch;
-        if (wire > compute)
+        double rate = LinkNeeds.BytesPerSecond(plan.Peers.Link), wire = LinkNeeds.BusyBytes(run) / rate,
+            compute = plan.Slowest.Seconds.Microbatch;
+        if (IsLinkBound(plan))
         {
             yield return new("link", Text($"a microbatch keeps a peer's link busy for {Seconds(wire)} and the slowest stage for {Seconds(compute)}: the link sets the pace"),
-                run.Model.Boundary == BoundaryKind.None && run.Config.Stages > 1 ? "--boundary anchored sends 64 times less; or --wire int8; or more sequences do not help, a faster link does"
+                run.Model.Boundary == BoundaryKind.None && run.Config.Stages > 1 ? "--boundary anchored sends some 64 times less; --wire int8 half; or a faster link"
                 : "--wire int8, a smaller --code-width, or a faster link");
         }
 
@@ -101,6 +104,9 @@ static class PlanWarnings
         }
     }
 
+    static bool IsLinkBound(RunPlan plan) =>
+        LinkNeeds.BusyBytes(plan.Run) / LinkNeeds.BytesPerSecond(plan.Peers.Link) > plan.Slowest.Seconds.Microbatch;
+
     static IEnumerable<PlanWarning> Time(RunPlan plan)
     {
         RunConfig config = plan.Run.Config;
@@ -110,11 +116,11 @@ static class PlanWarnings
             yield break;
         }
 
-        if (step.Waiting > WaitingMost * step.Step)
+        if (step.Waiting > WaitingMost * step.Step && !IsLinkBound(plan))
         {
             // waiting hardly depends on M: with k times the microbatches it is 1/k of the compute
             double wanted = config.Microbatches * step.Waiting / (WaitingMost * (step.Step - step.Waiting)) * (1 - WaitingMost);
-            yield return new("bubble", Text($"peers wait for {100 * step.Waiting / step.Step:F0} % of a step: {config.Microbatches} microbatches are few for {config.Stages} stages x {config.Replicas} replicas"),
+            yield return new("bubble", Text($"peers wait for {100 * step.Waiting / step.Step:F0} % of a step: {(config.Microbatches == 1 ? "one microbatch is" : Text($"{config.Microbatches} microbatches are"))} few for {config.Stages} stages x {config.Replicas} replicas"),
                 Text($"about {Math.Ceiling(Math.Max(wanted, config.Microbatches + 1)):F0} microbatches bring it to {100 * WaitingMost:F0} %; or more, smaller ones"));
         }
 
@@ -143,7 +149,7 @@ static class PlanWarnings
 
         ScheduleSettings schedule = Hosting.Swarm.RunSegments.ScheduleOf(run.Model, run.Config);
         // a link that sets the pace has as many codes waiting as the next stage has slots
-        int waiting = (run.ForwardBytes + run.BackBytes) / rate > microbatch ? schedule.SlotCount(1) : 1;
+        int waiting = IsLinkBound(plan) ? schedule.SlotCount(1) : 1;
         double queue = waiting * run.ForwardBytes / rate;
         if (run.Config.Stages > 1 && queue > schedule.AnswerLimit.TotalSeconds)
         {

@@ -17,6 +17,9 @@ sealed class PlannedRun(ResolvedRun resolved)
 
     public ModelConfig Model => resolved.Model;
 
+    /// <summary>The run with other settings. A code width that followed from the model does so again.</summary>
+    public PlannedRun With(RunConfig config) => new(resolved.Changed(config));
+
     /// <summary>Vocabulary of the tokenizer that the run names.</summary>
     public int TokenizerVocabulary => resolved.Tokenizer.VocabularySize;
 

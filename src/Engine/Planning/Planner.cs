@@ -20,13 +20,11 @@ static class Planner
         ranges = ranges.Length > 0 ? ranges : run.Cut(long.MaxValue, out _);
         StagePlan[] stages = [.. ranges.Select((range, i) => StageOf(run, peers.Speed, range, i))];
         StepForecast step = StepForecaster.Of(
-            run, [.. stages.Select(stage => stage.Seconds)], [.. stages.Select(stage => stage.ShareBytes)], peers.Link, peers.Processors);
+            run, [.. stages.Select(stage => stage.Seconds)], [.. stages.Select(stage => stage.ShareBytes)], peers.Link, peers.AtOnce);
 
-        double devices = peers.Processors > 0 ? 1 : run.Config.Stages * run.Config.Replicas;
-        double places = peers.Processors > 0 ? peers.Processors : devices;
+        double places = peers.AtOnce > 0 ? peers.AtOnce : run.Config.Stages * run.Config.Replicas, peak = peers.Speed.PeakFlops * places;
         double flop = run.Config.TokensPerStep * run.Model.TrainingFlopPerToken(run.Config.Sequence);
         double compute = run.Config.Microbatches * stages.Sum(stage => stage.Seconds.Microbatch);
-        double peak = peers.Speed.PeakFlops * (peers.Processors > 0 ? Math.Min(places, run.Config.Stages * run.Config.Replicas) : devices);
         int every = run.Config.CheckpointEvery, checkpoints = every == 0 ? 1 : (run.Config.Steps + every - 1) / every;
         RunPlan plan = new(run, peers, stages, failure, step, flop, compute / (places * step.Step), flop / (peak * step.Step), checkpoints);
         return plan with { Warnings = PlanWarnings.Of(plan) };

@@ -10,8 +10,8 @@ namespace OrionNative.Engine.Planning;
 /// <param name="MemorySource">Who says so.</param>
 /// <param name="Link">Its access link.</param>
 /// <param name="LinkName">The link in the operator's words.</param>
-/// <param name="Processors">That all peers share; 0: each has a machine of its own.</param>
-sealed record PeerAssumptions(IPeerSpeed Speed, long MemoryBytes, string MemorySource, LinkProfile Link, string LinkName, int Processors);
+/// <param name="AtOnce">Peers that can compute at the same time, on one machine that all share; 0: each has a machine of its own.</param>
+sealed record PeerAssumptions(IPeerSpeed Speed, long MemoryBytes, string MemorySource, LinkProfile Link, string LinkName, int AtOnce);
 
 /// <summary>One stage, at one of its peers.</summary>
 /// <param name="Memory">What the worker lays out.</param>

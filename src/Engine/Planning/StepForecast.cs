@@ -2,6 +2,7 @@
 // codes, shares and links (docs/decisions/0093). Beside it a bound that needs no machine, to say where the time goes:
 //   bound = max over stages of (M/R * t_s)  +  rest of the pipeline's fill and drain  +  closing (4 one-way delays, shares, sum, apply)
 // The first step, in which peers load, is not counted.
+using System.Globalization;
 using OrionNative.Engine.Simulation;
 using OrionNative.Net.Links;
 
@@ -29,10 +30,10 @@ static class StepForecaster
     /// <param name="stages">Compute by stage.</param>
     /// <param name="shareBytes">A gradient share, by stage.</param>
     /// <param name="link">Every peer's access link.</param>
-    /// <param name="processors">That all peers share; 0: each has a machine of its own.</param>
-    public static StepForecast Of(PlannedRun run, StageSeconds[] stages, long[] shareBytes, LinkProfile link, int processors)
+    /// <param name="atOnce">Peers that can compute at the same time; 0: all.</param>
+    public static StepForecast Of(PlannedRun run, StageSeconds[] stages, long[] shareBytes, LinkProfile link, int atOnce)
     {
-        double compute = BusiestSeconds(run, stages, processors);
+        double compute = BusiestSeconds(run, stages, atOnce);
         if (run.IsOneProcess)
         {
             double apply = stages[0].Apply;
@@ -42,14 +43,14 @@ static class StepForecaster
         StepForecast bound = Bound(run, stages, shareBytes, link, compute);
         int peers = run.Config.Stages * run.Config.Replicas;
         double events = Steps * ((bound.Step * peers * TicksPerPeerSecond) + (20.0 * run.Config.Microbatches * run.Config.Stages));
-        return events > EventsMost ? bound : Simulate(run, stages, shareBytes, link, processors, bound);
+        return events > EventsMost ? bound : Simulate(run, stages, shareBytes, link, atOnce, bound);
     }
 
     /// <summary>The time of the busiest stage's microbatches, or of all of them on shared processors if that is more.</summary>
-    static double BusiestSeconds(PlannedRun run, StageSeconds[] stages, int processors)
+    static double BusiestSeconds(PlannedRun run, StageSeconds[] stages, int atOnce)
     {
         double alone = run.MicrobatchesOfAReplica * stages.Max(stage => stage.Microbatch);
-        return processors == 0 ? alone : Math.Max(alone, run.Config.Microbatches * stages.Sum(stage => stage.Microbatch) / processors);
+        return atOnce == 0 ? alone : Math.Max(alone, run.Config.Microbatches * stages.Sum(stage => stage.Microbatch) / atOnce);
     }
 
     static StepForecast Bound(PlannedRun run, StageSeconds[] stages, long[] shareBytes, LinkProfile link, double compute)
@@ -57,13 +58,13 @@ static class StepForecaster
         double delay = LinkNeeds.OneWaySeconds(link), rate = LinkNeeds.BytesPerSecond(link), hops = stages.Length - 1;
         double fill = stages.Sum(stage => stage.Microbatch) - stages.Max(stage => stage.Microbatch)
             + (hops * ((2 * delay) + ((run.ForwardBytes + run.BackBytes) / rate)));
-        double wire = run.MicrobatchesOfAReplica * (stages.Length > 2 ? run.ForwardBytes + run.BackBytes : hops * run.ForwardBytes) / rate;
+        double wire = run.MicrobatchesOfAReplica * LinkNeeds.BusyBytes(run) / rate;
         double shares = (run.Config.Replicas - 1) * shareBytes.Max() / rate;
         double closing = (4 * delay) + shares + stages.Max(stage => (run.Config.Replicas * stage.Sum) + stage.Apply);
         return new StepForecast(Math.Max(compute, wire) + fill + closing, compute, closing, false, "");
     }
 
-    static StepForecast Simulate(PlannedRun run, StageSeconds[] stages, long[] shareBytes, LinkProfile link, int processors, StepForecast bound)
+    static StepForecast Simulate(PlannedRun run, StageSeconds[] stages, long[] shareBytes, LinkProfile link, int atOnce, StepForecast bound)
     {
         int replicas = run.Config.Replicas;
         SwarmOptions options = new()
@@ -75,24 +76,25 @@ static class StepForecaster
             Steps = Steps,
             CheckpointEvery = 0,
             FaultSeconds = 0,
-            HealedSeconds = 60 + (20 * Steps * bound.Step),
+            HealedSeconds = 60 + (3 * Steps * bound.Step),
             RoundTripSeconds = 2 * LinkNeeds.OneWaySeconds(link),
             Costs = new SwarmCosts(
                 [.. stages.Select((stage, i) => new StageCosts(stage.Forward, stage.Backward, replicas * stage.Sum, stage.Apply, shareBytes[i]))],
-                run.ForwardBytes, run.BackBytes, LinkNeeds.Rate(link.Up), LinkNeeds.Rate(link.Down), processors),
+                run.ForwardBytes, run.BackBytes, LinkNeeds.Rate(link.Up), LinkNeeds.Rate(link.Down), atOnce),
         };
         SwarmOutcome outcome = SwarmSimulation.Run(options, null, out SwarmWorld world);
+        // what a disturbed run takes is no prediction
         if (!outcome.IsSuccess)
         {
-            return bound with { Trouble = outcome.Failure };
+            return bound with { Trouble = outcome.Failure.StartsWith("a peer", StringComparison.Ordinal) ? outcome.Failure
+                : string.Create(CultureInfo.InvariantCulture, $"{world.CommitSeconds.Count} of {Steps} steps were done in {world.Now.Seconds:F0} s; peers wait for answers that are late") };
         }
 
         double[] steps = [.. world.CommitSeconds.Zip(world.CommitSeconds.Skip(1), (before, after) => after - before)];
         double[] closings = [.. world.ClosingSeconds.Skip(1)];
-        string trouble = steps.Length == Steps - 1 ? "" : $"steps were done again: {world.CommitSeconds.Count} commits for {Steps} steps";
         // what is logged is the decision; peers hear of it a delay later, and then apply it
         double closing = Median(closings) + LinkNeeds.OneWaySeconds(link) + stages.Max(stage => stage.Apply);
-        return bound with { Step = Median(steps), Closing = closing, IsSimulated = true, Trouble = trouble };
+        return bound with { Step = Median(steps), Closing = closing, IsSimulated = true };
     }
 
     static double Median(double[] samples) => samples.Order().ElementAt(samples.Length / 2);

@@ -283,6 +283,8 @@ sealed partial class SwarmWorld
                     ClosingSeconds.Add(Now.Seconds - LastComputeSeconds);
                 }
 
+                if (persist.Record is DurableRecord.PeerRemoved removed && Options.Costs is not null)
+                    throw new InvariantException($"a peer is removed: {removed.Reason}");   // nothing is wrong with any in a plan
                 if (persist.Record is DurableRecord.RunEnded ended)
                     (_isEnded, _endReason) = (true, ended.Reason);
                 break;

@@ -16,6 +16,28 @@ public class LinkWordsTests
     public void Rate_WithUnit_IsBitsPerSecond(string line, double expected) => Assert.Equal(expected, LinkWords.Apply(_plain, line).Up.BitsPerSecond, 3);
 
     [Fact]
+    public void Profile_FromRatesAndRoundTrip_HasHalfOfItEachWay()
+    {
+        LinkProfile link = LinkWords.Profile("856/1322mbit,30-60ms");
+        Assert.Equal((856e6, 1322e6), (link.Up.BitsPerSecond, link.Down.BitsPerSecond));
+        Assert.Equal((TimeSpan.FromMilliseconds(15), TimeSpan.FromMilliseconds(15)), (link.Up.Delay, link.Down.Jitter));
+        LinkProfile even = LinkWords.Profile("1gbit,0.2s");
+        Assert.Equal((1e9, 1e9, TimeSpan.FromMilliseconds(100), TimeSpan.Zero), (even.Up.BitsPerSecond, even.Down.BitsPerSecond, even.Up.Delay, even.Down.Jitter));
+        Assert.Same(LinkProfile.Named["home"].Profile, LinkWords.Profile("home"));
+    }
+
+    [Theory]
+    [InlineData("hoem", "did you mean 'home'?")]
+    [InlineData("", "is neither a profile")]
+    [InlineData("100mbit", "rates and round trip like")]
+    [InlineData("1/2/3mbit,20ms", "wants rates and round trip")]
+    [InlineData("10mbit,60-30ms", "wants rates and round trip")]
+    [InlineData("10mbit,fast", "round trip wants a number")]
+    [InlineData("10parsec,20ms", "rate wants a number")]
+    public void Profile_ThatIsNone_SaysWhatThereIs(string text, string expected) =>
+        Assert.Contains(expected, Assert.Throws<ConfigurationException>(() => LinkWords.Profile(text)).Message);
+
+    [Fact]
     public void OneDirection_LeavesTheOther()
     {
         LinkProfile changed = LinkWords.Apply(_plain, "down delay 80ms");

@@ -1,5 +1,8 @@
 // What a plan says, against values worked out by hand, against the code that refuses peers, and against the devices themselves.
 // Peers compute for as long as the test says, so that times can be predicted on paper.
+using System.Text.Json.Nodes;
+using OrionNative.Engine.Cli;
+using OrionNative.Engine.Cli.Link;
 using OrionNative.Engine.Hosting;
 using OrionNative.Engine.Hosting.Swarm;
 using OrionNative.Engine.Pipeline;
@@ -37,11 +40,11 @@ public class PlannerTests
 
     static PlannedRun Planned(RunConfig config, int? vocabulary = null) => new(ResolvedRun.WithoutData(config, vocabulary));
 
-    static RunPlan Plan(RunConfig config, string link = "orion", double forward = 0.02, double backward = 0.04, long memory = Plenty, int processors = 0)
+    static RunPlan Plan(RunConfig config, string link = "orion", double forward = 0.02, double backward = 0.04, long memory = Plenty, int atOnce = 0)
     {
         using CpuDevice device = new(1);
-        LinkProfile profile = Engine.Cli.Link.LinkWords.Profile(link);
-        return Planner.Of(Planned(config), new PeerAssumptions(new FixedSpeed(device, forward, backward), memory, "the test", profile, link, processors));
+        LinkProfile profile = LinkWords.Profile(link);
+        return Planner.Of(Planned(config), new PeerAssumptions(new FixedSpeed(device, forward, backward), memory, "the test", profile, link, atOnce));
     }
 
     // ---- FLOP ----
@@ -145,7 +148,7 @@ public class PlannerTests
 
     [Fact]
     public void Memory_FarTooLittle_SaysThatNothingFits() =>
-        Assert.Contains("no number of stages fits", Assert.Single(Plan(_config, memory: 100_000).Warnings, warning => warning.Kind == "memory").Fix);
+        Assert.Contains("no change that was tried fits", Assert.Single(Plan(_config, memory: 100_000).Warnings, warning => warning.Kind == "memory").Fix);
 
     // ---- bytes ----
 
@@ -210,7 +213,7 @@ public class PlannerTests
     [Fact]
     public void Step_OnSharedProcessors_IsAllTheirWork()
     {
-        RunPlan plan = Plan(_config with { Stages = 4, Microbatches = 32 }, "perfect", processors: 2);
+        RunPlan plan = Plan(_config with { Stages = 4, Microbatches = 32 }, "perfect", atOnce: 2);
         const double Work = 32 * 4 * 0.06 / 2;
         Assert.InRange(plan.Step.Step, Work, 1.2 * Work);
         Assert.Equal(Work / plan.Step.Step, plan.Efficiency, 1e-9);
@@ -238,5 +241,27 @@ public class PlannerTests
         RunPlan plan = Plan(_config with { Model = "30m" });
         Assert.Contains("--vocabulary 4096", Assert.Single(plan.Warnings, warning => warning.Kind == "vocabulary").Fix);
         Assert.Equal(4096, Planned(_config with { Model = "30m" }, 4096).Model.Vocabulary);
+    }
+
+    // ---- what people and programs read ----
+
+    [Theory]
+    [InlineData("tiny", 1, 1, BoundaryKind.None, 1L << 50)]
+    [InlineData("tiny", 4, 3, BoundaryKind.Anchored, 1L << 50)]
+    [InlineData("orion-100b", 16, 3, BoundaryKind.Resbm, 80_000_000_000)]
+    [InlineData("8b", 32, 1, BoundaryKind.None, 1_000_000)]
+    public void Report_OfAnyRun_FitsEightyColumnsAndNamesEveryStage(string model, int stages, int replicas, BoundaryKind boundary, long memory)
+    {
+        RunPlan plan = Plan(_config with { Model = model, Stages = stages, Replicas = replicas, Boundary = boundary, AnchorRank = 0 }, memory: memory);
+        using StringWriter text = new();
+        PlanReport.Print(plan, text);
+        string[] lines = text.ToString().Split(text.NewLine);
+        Assert.Equal([], lines.Where(line => line.Length > 80));
+        Assert.DoesNotContain(lines, line => line.Contains("NaN") || line.Contains('\e') || line.EndsWith(' '));
+        Assert.Equal(memory < 1L << 40, lines.Any(line => line.EndsWith(" !", StringComparison.Ordinal)));
+        JsonObject json = PlanJson.Of(plan);
+        Assert.Equal(stages, json["stages"]!.AsArray().Count);
+        Assert.Equal(memory >= 1L << 40, (bool)json["fits"]!);
+        Assert.Equal(plan.Step.Step, (double)json["step"]!["seconds"]!);
     }
 }
