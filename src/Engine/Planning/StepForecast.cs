@@ -86,8 +86,8 @@ static class StepForecaster
         // what a disturbed run takes is no prediction
         if (!outcome.IsSuccess)
         {
-            return bound with { Trouble = outcome.Failure.StartsWith("a peer", StringComparison.Ordinal) ? outcome.Failure
-                : string.Create(CultureInfo.InvariantCulture, $"{world.CommitSeconds.Count} of {Steps} steps were done in {world.Now.Seconds:F0} s; peers wait for answers that are late") };
+            string stuck = string.Create(CultureInfo.InvariantCulture, $"{world.CommitSeconds.Count} of {Steps} steps were done in {world.Now.Seconds:F0} s; peers wait for answers that are late");
+            return bound with { Trouble = outcome.Failure.StartsWith("a peer", StringComparison.Ordinal) ? outcome.Failure : stuck };
         }
 
         double[] steps = [.. world.CommitSeconds.Zip(world.CommitSeconds.Skip(1), (before, after) => after - before)];
