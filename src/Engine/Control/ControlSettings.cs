@@ -17,6 +17,10 @@ sealed record ControlSettings
     /// <summary>The run begins when StageCount * ReplicaCount peers have joined (or on StartAsked); more may come later.</summary>
     public required int ReplicaCount { get; init; }
 
+    /// <summary>Holders that a stage takes beyond ReplicaCount: each peer keeps page-locked room for the links of so many
+    /// neighbours.</summary>
+    public const int SpareReplicas = 5;
+
     /// <summary>M: microbatches of one inner step.</summary>
     public required int MicrobatchCount { get; init; }
 

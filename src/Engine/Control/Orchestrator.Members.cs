@@ -55,9 +55,10 @@ sealed partial class Orchestrator
         if (Phase == RunPhase.Ended || _members.ContainsKey(profile.Peer))
             return;
         int stage = 0;
-        if (Phase == RunPhase.Gathering ? !HoldsTheSmallest(profile, out text) : !TryChooseStage(profile, out stage, out text))
+        refusal = JoinRefusal.TooLittleMemory;
+        if (Phase == RunPhase.Gathering ? !HoldsTheSmallest(profile, out text) : !TryChooseStage(profile, out stage, out refusal, out text))
         {
-            Send(profile.Peer, new OrchestratorMessage.Refused(JoinRefusal.TooLittleMemory, text));
+            Send(profile.Peer, new OrchestratorMessage.Refused(refusal, text));
             return;
         }
         if (!_known.ContainsKey(profile.Peer))
@@ -113,16 +114,20 @@ sealed partial class Orchestrator
         return text.Length == 0;
     }
 
-    bool TryChooseStage(PeerProfile profile, out int stage, out string text)
+    bool TryChooseStage(PeerProfile profile, out int stage, out JoinRefusal refusal, out string text)
     {
-        stage = -1;
-        text = "";
+        int holdersMost = _settings.ReplicaCount + ControlSettings.SpareReplicas;
+        (stage, refusal) = (-1, JoinRefusal.RunFull);
+        text = $"every stage has {holdersMost} peers, and peers keep room for the links of no more; join again when one has left";
         double best = double.PositiveInfinity;
         for (int s = 0; s < _slices.Length; s++)
         {
+            if (_members.Values.Count(m => m.Stage == s) >= holdersMost)
+                continue;
             long needed = _settings.Model.Bytes(_slices[s]);
             if (needed > profile.MemoryBytes)
             {
+                refusal = JoinRefusal.TooLittleMemory;
                 text = $"stage {s} (blocks {_slices[s].FirstBlock} to {_slices[s].FirstBlock + _slices[s].BlockCount - 1}) needs {ModelCosts.Size(needed)}, this peer offers {ModelCosts.Size(profile.MemoryBytes)}";
                 continue;
             }

@@ -118,6 +118,22 @@ public partial class OrchestratorTests
     }
 
     [Fact]
+    public void StageFull_OneMoreNewcomer_RefusedUntilSomebodyLeaves()
+    {
+        Begin(Settings(), tokenUses: 20);
+        int most = 2 + ControlSettings.SpareReplicas;
+        for (int peer = 1; peer <= most; peer++)
+            Join(peer);
+        Assert.All(Enumerable.Range(1, most), peer => Assert.True(IsMember(peer)));
+        Join(most + 1);
+        Assert.Equal(JoinRefusal.RunFull, Last<OrchestratorMessage.Refused>(most + 1).Refusal);
+        Assert.Contains($"every stage has {most} peers", Last<OrchestratorMessage.Refused>(most + 1).Text);
+        Do(new OrchestratorEvent.Disconnected(PeerId.FromNumber(most), IsGone: true));
+        Join(most + 1);
+        Assert.True(IsMember(most + 1));
+    }
+
+    [Fact]
     public void CheckpointNeverWhole_AfterItsPatience_TheNextOneIsAskedFor()
     {
         Begin(Settings() with { CheckpointEvery = 1, StepCount = 9 });

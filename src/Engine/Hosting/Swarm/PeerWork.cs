@@ -15,7 +15,6 @@ sealed partial class PeerWork : IDisposable
 {
     const int GrantsPerLane = 6;
     const int BulkGrants = 4;
-    const int LinksMax = 24;
     const int UnderWayMost = 3;
     const int FailureSeconds = 1;
     const int NotCalled = -1;
@@ -69,11 +68,16 @@ sealed partial class PeerWork : IDisposable
         _thread.Start();
     }
 
-    static SlotClass[] PoolOf(in CodePayload payload, RunConfig run) =>
-    [
-        new SlotClass((nuint)payload.ForwardBytes, (LinksMax * GrantsPerLane) + (8 * run.Microbatches)),
-        new SlotClass(BulkTransfer.PieceBytes, LinksMax * BulkGrants),
-    ];
+    // the holders of this stage and of the two beside it are linked
+    static SlotClass[] PoolOf(in CodePayload payload, RunConfig run)
+    {
+        int links = 3 * (run.Replicas + ControlSettings.SpareReplicas);
+        return
+        [
+            new SlotClass((nuint)payload.ForwardBytes, (links * GrantsPerLane) + (8 * run.Microbatches)),
+            new SlotClass(BulkTransfer.PieceBytes, links * BulkGrants),
+        ];
+    }
 
     /// <summary>Bytes of the slots that payloads and pieces arrive in and leave from.</summary>
     public static long PoolBytes(ModelConfig model, RunConfig run) => (long)PinnedPool.BytesFor(PoolOf(CodePayload.Of(model, run), run));
