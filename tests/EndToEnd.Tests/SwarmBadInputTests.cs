@@ -160,6 +160,16 @@ public sealed class SwarmBadInputTests : IDisposable
         Says(Engine("join orion://nonsense"), 2, "a join string has the form orion://NODEID@host:port/TOKEN");
         string absent = $"orion://{new string('a', NodeId.TextLength)}@{udp.LocalEndPoint}/abc";
         Says(Engine($"join {absent} --state p --listen {udp.LocalEndPoint}"), 2, $"listen '{udp.LocalEndPoint}'", "in use");
+        NodeIdentity.LoadOrCreate(Path.Combine(_folder.Path, "taken")).Dispose();
+        using (RunDirectory.Hold(Path.Combine(_folder.Path, "taken"), "it is free"))
+        {
+            Says(Engine($"join {absent} --state taken --listen 127.0.0.1:0"), 1, "another process takes part with the key in 'taken'", "--state");
+        }
+
+        Says(Engine($"join {absent} --state p --advertise peer.example.org:4434"), 2, "advertise 'peer.example.org:4434' is not an address and port", "like 203.0.113.7:4434");
+        Directory.CreateDirectory(Path.Combine(_folder.Path, "open"));
+        File.WriteAllText(Path.Combine(_folder.Path, "open", "identity.pem"), "");
+        Says(Engine($"join {absent} --state open"), 1, "can be used by others", "chmod 600");
         Says(Engine("drain abcd --run a"), 1, "the run in a is not running");
         Says(Engine("status"), 2, "no run under runs/ is running; name one with --run");
     }

@@ -58,6 +58,8 @@ static class JoinCommand
             using TextWriter output = parsed.GetValue(log) is { } file ? TextWriter.Synchronized(new StreamWriter(file, append: true) { AutoFlush = true }) : Console.Error;
             using Interrupt interrupt = new(output, "leaving", isHelper: parsed.GetValue(local));
             using NodeIdentity key = NodeIdentity.LoadOrCreate(parsed.GetRequiredValue(state));
+            // two processes with one key would push each other out of the run without end, and its steps with them
+            using FileStream held = RunDirectory.Hold(parsed.GetRequiredValue(state), $"another process takes part with the key in '{parsed.GetValue(state)}'; end it, or give this peer a --state folder of its own");
             output.WriteLine($"{DateTime.UtcNow:HH:mm:ss.fff} peer {key.Id.Short} joins {join}");
             using PeerHost peer = new(new PeerHostOptions(
                 join, key, address, parsed.GetValue(advertise), parsed.GetRequiredValue(device), parsed.GetValue(threads), parsed.GetValue(rehearse), Path.GetFullPath(parsed.GetRequiredValue(state)),

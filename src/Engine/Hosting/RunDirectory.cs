@@ -102,8 +102,12 @@ sealed class RunDirectory : IDisposable
         }
     }
 
-    static FileStream Hold(string path) => IsInUse(path)
-        ? throw new IOException($"another process trains in {path}; stop that one first")
+    static FileStream Hold(string path) => Hold(path, $"another process trains in {path}; stop that one first");
+
+    /// <summary>Keeps other processes out of a directory until it is disposed.</summary>
+    /// <exception cref="IOException">Another process holds it: the refusal.</exception>
+    public static FileStream Hold(string path, string refusal) => IsInUse(path)
+        ? throw new IOException(refusal)
         : new FileStream(System.IO.Path.Combine(path, LockFile), FileMode.OpenOrCreate, FileAccess.Write, FileShare.None);
 
     /// <summary>The configuration that a run was started with.</summary>
