@@ -55,10 +55,20 @@ public sealed class TrainingTests : IDisposable
         EngineProcess.Run(elsewhere, "train", "--resume", Path.Combine(_folder.Path, "cut")).Succeeded();
         Assert.Equal(Losses("straight"), Losses("cut"));
 
+        JsonObject state = JsonNode.Parse(File.ReadAllText(Path.Combine(_folder.Path, "cut", "checkpoints", "step-00000012", "manifest.json")))!["state"]!.AsObject();
+        Assert.Equal(12 * 4, (int)state["dataPosition"]!);
+
+        // other data is not refused, and not gone on with in silence
+        string text = Path.Combine(_folder.Path, "text.txt"), kept = File.ReadAllText(text);
+        File.WriteAllText(text, kept.Replace("fox", "cow", StringComparison.Ordinal));
+        Assert.Contains("differs from what this run read up to step 12", Run("train --resume cut --steps 13").Succeeded().Output);
+        Assert.Contains("dataChanged", Run("events --run cut").Succeeded().Output);
+        File.WriteAllText(text, kept);
+
         // as if it had died before its first checkpoint
         Directory.Delete(Path.Combine(_folder.Path, "cut", "checkpoints"), recursive: true);
         File.Delete(Path.Combine(_folder.Path, "cut", "latest"));
-        Assert.Contains("no checkpoint yet", Run("train --resume cut").Succeeded().Output);
+        Assert.Contains("no checkpoint yet", Run("train --resume cut --steps 12").Succeeded().Output);
         Assert.Equal(Losses("straight"), Losses("cut"));
     }
 

@@ -1,6 +1,7 @@
 // manifest.json: what a checkpoint holds and how to go on from it. Every other file is listed with its size and SHA-256;
 // manifest.sha256 beside it holds the manifest's own, in the form that `sha256sum -c` reads.
-// The data position is the step alone: SampleOrder makes every sample of step s from (seed, s, index).
+// The data position follows from the step alone: SampleOrder makes every sample of step s from (seed, s, index). The hash of
+// the data tells whether they are still the same samples.
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 
@@ -14,6 +15,12 @@ sealed record CheckpointState
 
     /// <summary>Tokens predicted so far.</summary>
     public long Tokens { get; init; }
+
+    /// <summary>Samples drawn so far: the next step begins with the one of this number.</summary>
+    public long DataPosition { get; init; }
+
+    /// <summary>SHA-256 of the training data's token shards; null in checkpoints made before it was kept.</summary>
+    public string? DataHash { get; init; }
 
     /// <summary>Seeds by use, such as <c>run</c>, <c>data</c>, <c>init</c>.</summary>
     public required IReadOnlyDictionary<string, ulong> Seeds { get; init; }

@@ -1,6 +1,7 @@
 // Token shards as one stream of ids. A folder of shards is a dataset when its dataset.json, written last, lists them;
 // the list names each shard's tokens and SHA-256, so a missing, foreign or altered shard is noticed on opening.
 // Reading copies a span of ids, across shards if need be, checks each against the vocabulary, and allocates nothing.
+using System.Security.Cryptography;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using OrionNative.Engine.Run;
@@ -56,6 +57,9 @@ sealed class TokenDataset : IDisposable
 
     /// <summary>SHA-256 of the tokenizer that made the ids.</summary>
     public string TokenizerHash { get; }
+
+    /// <summary>SHA-256 over the shards' own, in order: equal for equal ids.</summary>
+    public string Hash => Convert.ToHexStringLower(SHA256.HashData(Convert.FromHexString(string.Concat(_shards.Select(shard => shard.Header.Sha256)))));
 
     /// <summary>Whether a path is prepared data (a shard or a folder of them) rather than text.</summary>
     public static bool IsPrepared(string path) =>

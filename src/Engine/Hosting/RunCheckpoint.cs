@@ -16,9 +16,9 @@ static class RunCheckpoint
 
     /// <summary>Saves and returns the checkpoint's folder.</summary>
     /// <exception cref="IOException">The disk is full or failed; what was saved before is untouched.</exception>
-    public static string Save(CheckpointStore store, ResolvedRun run, Trainer trainer)
+    public static string Save(CheckpointStore store, ResolvedRun run, Trainer trainer, string dataHash)
     {
-        CheckpointState state = StateOf(run, trainer.StepsDone);
+        CheckpointState state = StateOf(run, trainer.StepsDone, dataHash);
         TensorGroup[] groups =
         [
             .. trainer.State.GroupBy(GroupOf).Select(group => new TensorGroup(group.Key, [.. group.Select(Source)])),
@@ -27,16 +27,22 @@ static class RunCheckpoint
     }
 
     /// <summary>What a checkpoint of a step says of its run.</summary>
-    public static CheckpointState StateOf(ResolvedRun run, long step) => new()
+    public static CheckpointState StateOf(ResolvedRun run, long step, string dataHash) => new()
     {
         Step = step,
         Tokens = step * run.Config.TokensPerStep,
+        DataPosition = step * run.Config.Microbatches * run.Config.MicrobatchSize,
+        DataHash = dataHash,
         Seeds = new Dictionary<string, ulong> { ["run"] = (ulong)run.Config.Seed },
         TokenizerHash = run.Tokenizer.Hash,
         Optimizer = run.Config.Optimizer.ToString().ToLowerInvariant(),
         Model = ModelConfigJson.Write(run.Model),
         Layout = new JsonObject { ["stages"] = run.Config.Stages, ["replicas"] = run.Config.Replicas, ["wire"] = run.Config.Wire.ToString() },
     };
+
+    /// <summary>What to say when a run goes on with other data than its checkpoint has seen, or null.</summary>
+    public static string? DataNotice(CheckpointState state, string dataHash) => state.DataHash is null || state.DataHash == dataHash ? null
+        : $"data    differs from what this run read up to step {state.Step}: from here on its samples are other ones, in another order";
 
     /// <summary>Loads weights and optimizer state and sets the step.</summary>
     /// <exception cref="InvalidDataException">The checkpoint is of another model, optimizer or tokenizer, or not whole.</exception>

@@ -49,6 +49,7 @@ sealed class TrainingRun : IDisposable
         _device = Devices.Open(_config.Device, _config.Threads);
         _peakFlops = Devices.PeakFlops(_config.Device, _config.Threads);
         _trainer = new Trainer(run.Model, _config, _device, new DatasetBatches(new TokenWindows(_data, _config.Sequence), _config));
+        string? notice = null;
         if (resumeFrom is null)
         {
             _directory = RunDirectory.Create(_config.Out, _config, clock);
@@ -59,6 +60,7 @@ sealed class TrainingRun : IDisposable
             {
                 using CheckpointReader checkpoint = CheckpointReader.Open(resumeFrom);
                 RunCheckpoint.Load(checkpoint, run, _trainer);
+                notice = RunCheckpoint.DataNotice(checkpoint.State, _data.Hash);
             }
             else
             {
@@ -75,6 +77,11 @@ sealed class TrainingRun : IDisposable
 
         _store = new CheckpointStore(_directory.Path, _config.Keep);
         PrintPlan(output);
+        if (notice is not null)
+        {
+            output.WriteLine(notice);
+            _directory.Event("dataChanged", new JsonObject { ["step"] = _trainer.StepsDone, ["hash"] = _data.Hash });
+        }
     }
 
     /// <summary>Where the run's files lie.</summary>
@@ -148,7 +155,7 @@ sealed class TrainingRun : IDisposable
 
     string Save()
     {
-        string folder = RunCheckpoint.Save(_store, _run, _trainer);
+        string folder = RunCheckpoint.Save(_store, _run, _trainer, _data.Hash);
         _directory.Event("checkpoint", new JsonObject { ["step"] = _trainer.StepsDone, ["folder"] = Path.GetFileName(folder) });
         return folder;
     }

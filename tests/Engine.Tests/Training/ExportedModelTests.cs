@@ -52,7 +52,7 @@ public class ExportedModelTests
             trainer.Step();
         }
 
-        string saved = RunCheckpoint.Save(new CheckpointStore(folder["run"]), run, trainer);
+        string saved = RunCheckpoint.Save(new CheckpointStore(folder["run"]), run, trainer, dataHash: "");
         using (CheckpointReader checkpoint = CheckpointReader.Open(saved))
         {
             HuggingFaceExport.Write(checkpoint, folder["export"]);

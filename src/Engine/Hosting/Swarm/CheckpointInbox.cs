@@ -73,13 +73,13 @@ sealed class CheckpointInbox
     }
 
     /// <summary>All stages are here: the checkpoint becomes visible, and older unfinished ones go.</summary>
-    public void Commit(int step, ResolvedRun run)
+    public void Commit(int step, ResolvedRun run, string dataHash)
     {
         lock (_gate)
         {
             CheckpointWriter writer = FolderOf(step);
             CheckpointFile tokenizer = writer.WriteFile(RunCheckpoint.TokenizerFile, run.Tokenizer.ToJson());
-            _store.Commit(writer, RunCheckpoint.StateOf(run, step), [.. _files.Where(file => file.Key.Step == step).Select(file => file.Value), tokenizer]);
+            _store.Commit(writer, RunCheckpoint.StateOf(run, step, dataHash), [.. _files.Where(file => file.Key.Step == step).Select(file => file.Value), tokenizer]);
             foreach (int old in _folders.Keys.Where(old => old <= step).ToArray())
             {
                 _folders[old].Dispose();

@@ -94,6 +94,12 @@ sealed class OrchestratedRun : IDisposable
         double here = isHere ? Devices.PeakFlops(config.Device, config.Threads) : 0;
         _peakFlops = isHere ? () => here : () => Orchestrator.PeakFlops;
         PrintPlan(output);
+        if (resumeFrom is not null && CheckpointReader.NewestState(resumeFrom) is { } state && RunCheckpoint.DataNotice(state, Orchestrator.DataHash) is { } notice)
+        {
+            output.WriteLine(notice);
+            _directory.Event("dataChanged", new JsonObject { ["step"] = _startStep, ["hash"] = Orchestrator.DataHash });
+        }
+
         output.WriteLine($"watch   {_server.Url}/#{key}");
     }
 

@@ -18,6 +18,9 @@ sealed partial class OrchestratorHost
     readonly TokenFeed _tokens;
     readonly PinnedPool _pool;
 
+    /// <summary>SHA-256 of the training data's token shards.</summary>
+    public string DataHash => _tokens.DataHash;
+
     // before the grant, on the same lane: they are there when it is
     void SendTokens(PeerLink link, OrchestratorMessage.Grant grant)
     {

@@ -221,7 +221,7 @@ sealed partial class OrchestratorHost : IDisposable
     {
         if (record is DurableRecord.CheckpointCompleted completed)
         {
-            _inbox.Commit(completed.Step, _run);
+            _inbox.Commit(completed.Step, _run, DataHash);
             _whenNoted?.Invoke($"checkpoint of step {completed.Step}");
         }
 

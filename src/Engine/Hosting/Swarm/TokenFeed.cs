@@ -33,6 +33,9 @@ sealed class TokenFeed : IDisposable
         (_inputs, _targets, _ids) = (new int[_payload.Rows], new int[_payload.Rows], new byte[_payload.IdsBytes]);
     }
 
+    /// <summary>SHA-256 of the data's token shards.</summary>
+    public string DataHash => _data.Hash;
+
     /// <summary>Tokens of the data.</summary>
     public long TokenCount => _data.TokenCount;
 
