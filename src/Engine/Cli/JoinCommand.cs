@@ -19,7 +19,7 @@ static class JoinCommand
         Argument<string> url = new("url") { Description = "the join string that the run's operator gave you" };
         Option<string> state = new("--state") { Description = "folder of this peer's key and of files on their way, made at first start; it needs no other", DefaultValueFactory = _ => ".orion-peer", HelpName = "directory" };
         Option<string> listen = new("--listen") { Description = "address and port to listen on; port 0 takes a free one", DefaultValueFactory = _ => "0.0.0.0:0" };
-        Option<string?> advertise = new("--advertise") { Description = "address that other peers dial, if it differs from --listen" };
+        Option<string?> advertise = new("--advertise") { Description = "address and port that other peers dial, if they differ from --listen; listening on any address: the one that the orchestrator sees" };
         Option<string> device = new("--device") { Description = Devices.Help, DefaultValueFactory = _ => "cpu" };
         Option<int> threads = new Option<int>("--threads") { Description = "CPU threads; 0: every processor" }.Between(0, 4096);
         Option<double> rehearse = new Option<double>("--rehearse-seconds") { Description = "let a microbatch take at least this long, as on a slower device; 0: as fast as it goes" }.Between(0, 3600);
