@@ -38,7 +38,7 @@ static class PlanReport
     static void Head(RunPlan plan, TextWriter text)
     {
         (RunConfig c, ModelConfig m) = (plan.Run.Config, plan.Run.Model);
-        Wrapped(text, "model", Say($"{c.Model}: {m.Parameters:N0} parameters, {m.Layers} blocks of width {m.Width}, vocabulary {m.Vocabulary:N0}"));
+        Wrapped(text, "model", Say($"{c.Model}: {m.Parameters:N0} parameters{(m.HasCodes ? Say($" ({m.Boundaries.Count * m.BoundaryParameters:N0} of them in boundaries)") : "")}, {m.Layers} blocks of width {m.Width}, vocabulary {m.Vocabulary:N0}"));
         Wrapped(text, "run", Say($"{Count(c.Stages, "stage")} x {Count(c.Replicas, "replica")}; a step is {Count(c.Microbatches, "microbatch")} of {c.MicrobatchSize} x {c.Sequence} tokens, {c.TokensPerStep:N0} tokens; {c.Optimizer}, recompute {c.Recompute}").ToLowerInvariant());
         Wrapped(text, "speed", plan.Peers.Speed.Source);
         if (!plan.Run.IsOneProcess)
