@@ -213,6 +213,12 @@ EXPORT int cublasLtMatmulAlgoGetHeuristic(void* handle, void* description, void*
     results[0].algorithm[0] = AlgorithmMagic;
     results[0].waves = 1.0f;
     *found = 1;
+    // As a card's library may: one that it says it cannot do here, and one that it proposes and then refuses.
+    for (uint64_t refused = 1; refused <= 2 && *found < requested; refused++) {
+        Heuristic& result = results[(*found)++] = {};
+        result.algorithm[0] = AlgorithmMagic + refused;
+        result.status = refused == 1 ? LtNotSupported : LtSuccess;
+    }
     return LtSuccess;
 }
 
@@ -222,6 +228,7 @@ EXPORT int cublasLtMatmul(void* handle, void* description, const void* alpha, ui
     Object *o = find(description, Object::Description), *la = find(aLayout, Object::Layout), *lb = find(bLayout, Object::Layout),
            *lc = find(cLayout, Object::Layout), *ld = find(dLayout, Object::Layout);
     if (!find(handle, Object::Handle) || !o || !la || !lb || !lc || !ld) return LtInvalidValue;
+    if (algorithm && algorithm[0] == AlgorithmMagic + 2) return LtNotSupported;
     if (algorithm && algorithm[0] != AlgorithmMagic) return LtInvalidValue;
     if (int status = checkShapes(*o, *la, *lb, *lc, *ld)) return status;
     Call call{*o, *la, *lb, *lc, *ld, a, b, c, d, 0.0f, 0.0f, softCurrentDevice()};

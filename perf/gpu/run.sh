@@ -96,6 +96,8 @@ pack() {
         -o "$to/engine" -v quiet
     cp "$here/run.sh" "$here/torch_side.py" "$here/gather.py" "$to/"
     ${CC:-gcc} -std=c11 -O2 -Wall -Wextra -Wshadow -Werror -shared -fPIC -o "$to/cupti_trace.so" "$here/cupti_trace.c" -ldl
+    mkdir -p "$to/ssl"   # .NET's SHA-256 needs OpenSSL, which a bare machine may lack
+    ldconfig -p | awk '/x86-64/ && /lib(ssl|crypto)\.so\.3 / { print $NF }' | xargs -r -I '{}' cp -L '{}' "$to/ssl/"
     awk 'NR > 2 { print $1 }' "$root/docs/kernel-registers.txt" >"$to/kernels"
     cat "$root"/docs/*.md "$root"/docs/decisions/*.md "$root/README.md" >"$to/data/text.txt"
     git -C "$root" rev-parse HEAD >"$to/commit" 2>/dev/null || echo unknown >"$to/commit"
@@ -241,6 +243,10 @@ measure() {
 import glob, sys
 print(":".join(at for path in sys.path if path for at in sorted(glob.glob(path + "/nvidia/*/lib"))))') && export LD_LIBRARY_PATH
     fi
+    case $(ldconfig -p 2>/dev/null || true) in
+        *libssl.so.3*|*libssl.so.1.1*) ;;
+        *) export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$here/ssl ;;
+    esac
     size=${size:-$([ -n "$software" ] && echo 1 || echo 1024)}
     parity_steps=${steps:-$([ -n "$software" ] && echo 2 || echo 100)}
     { date -u +%FT%TZ; cat "$here/commit"; uname -a; } >>"$out/machine.txt"

@@ -143,7 +143,16 @@ sealed unsafe class CublasLt : IDisposable
         int found;
         Check(_library.cublasLtMatmulAlgoGetHeuristic(_handle, description, b, a, c, d, preference, CandidatesMost, candidates, &found), "cublasLtMatmulAlgoGetHeuristic", shape);
         Check(_library.cublasLtMatmulPreferenceDestroy(preference), "cublasLtMatmulPreferenceDestroy");
-        if (found == 0)
+        int usable = 0;
+        for (int i = 0; i < found; i++)
+        {
+            if (candidates[i].Status == 0)
+            {
+                candidates[usable++] = candidates[i];
+            }
+        }
+
+        if (usable == 0)
         {
             throw new InvalidOperationException($"{_library.Path} has no algorithm for {shape}");
         }
@@ -156,20 +165,22 @@ sealed unsafe class CublasLt : IDisposable
 
         if (!_choices.TryFind(shape.Key, out CublasLtAlgorithm algorithm))
         {
-            algorithm = candidates[Fastest(plan, new(candidates, found), stream, operandA, operandB, result)].Algorithm;
+            algorithm = candidates[Fastest(plan, new(candidates, usable), stream, operandA, operandB, result)].Algorithm;
             _choices.Add(shape.Key, algorithm);
         }
 
         return plan with { Algorithm = algorithm };
     }
 
-    /// <summary>Times candidates on the operands themselves; the results go elsewhere, so that c stays as it is.</summary>
+    /// <summary>Times candidates on the operands themselves; the results go elsewhere, so that c stays as it is. One that the library proposes and
+    /// then refuses is out of the race.</summary>
     int Fastest(Plan plan, ReadOnlySpan<CublasLtHeuristic> candidates, CudaStream stream, Tensor a, Tensor b, Tensor c)
     {
         using CudaDeviceVariable<byte> elsewhere = new(_context, (long)c.Rows * c.Stride * c.ElementBytes);
         using CudaEvent start = new(_context, timing: true), end = new(_context, timing: true);
         float one = 1, zero = 0;
         List<float[]> milliseconds = [];
+        int refusal = 0;
         foreach (CublasLtHeuristic candidate in candidates)
         {
             CublasLtAlgorithm algorithm = candidate.Algorithm;
@@ -177,10 +188,16 @@ sealed unsafe class CublasLt : IDisposable
             for (int i = -Warmups; i < Samples; i++)
             {
                 start.Record(stream);
-                Check(
-                    _library.cublasLtMatmul(
-                        _handle, plan.Description, &one, (ulong)b.Address, plan.B, (ulong)a.Address, plan.A, &zero, elsewhere.Address, plan.D,
-                        elsewhere.Address, plan.D, &algorithm, _workspace.Address, WorkspaceBytes, stream.Handle), "cublasLtMatmul");
+                int status = _library.cublasLtMatmul(
+                    _handle, plan.Description, &one, (ulong)b.Address, plan.B, (ulong)a.Address, plan.A, &zero, elsewhere.Address, plan.D,
+                    elsewhere.Address, plan.D, &algorithm, _workspace.Address, WorkspaceBytes, stream.Handle);
+                if (status != 0)
+                {
+                    refusal = status;
+                    Array.Fill(samples, float.PositiveInfinity);
+                    break;
+                }
+
                 end.Record(stream);
                 end.Synchronize();
                 samples[Math.Max(0, i)] = end.MillisecondsSince(start);
@@ -189,7 +206,9 @@ sealed unsafe class CublasLt : IDisposable
             milliseconds.Add(samples);
         }
 
-        return ProductChoices.Fastest(milliseconds);
+        int fastest = ProductChoices.Fastest(milliseconds);
+        Check(float.IsPositiveInfinity(milliseconds[fastest][0]) ? refusal : 0, "cublasLtMatmul, every candidate");
+        return fastest;
     }
 
     nint Layout(ElementType type, int rows, int columns, int stride)

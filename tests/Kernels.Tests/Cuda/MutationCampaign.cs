@@ -20,7 +20,7 @@ public partial class MutationCampaign
     [
         ("adamw.cu", "if (first >= count) return;", ">=", ">", "a thread that starts at the end has no elements either way"),
         ("code.cu", "for (int c = 8 * lane; c < columns; c += 8 * 32) {", "32", "31", "steps overlap by eight columns; a maximum may see them twice"),
-        ("topk.cu", "for (int w = 0; w < Threads / 32; w++) {", "32", "33", "neither caller uses the total, and warps before this one are below 7"),
+        ("topk.cu", "for (int w = 0; w < Threads / 32; w++) before += w < warp ? sums[w] : 0u;", "32", "33", "warps before this one are below 7"),
         ("code.cu", "for (int p = 8 * threadIdx.x; p < bytes; p += 8 * blockDim.x) {", "<", "<=", "a turn that starts at the end makes no bytes"),
         ("reduction.cu", "SHARED(double, partials, 32);", "32", "33", "one place more, which nobody uses"),
         ("rmsnorm.cu", "kept[i] = c < chunks ? load_8(x + row + 8 * c) : make_uint4(0, 0, 0, 0);", "0", "-1", "what lies past the row is left out later"),

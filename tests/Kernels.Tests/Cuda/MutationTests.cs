@@ -10,8 +10,7 @@ public sealed class MutationTests : PlantedFaults
     [Theory]
     [InlineData("    __syncthreads();\n    if (threadIdx.x % 32 == 0) partial", "    if (threadIdx.x % 32 == 0) partial", "race on shared memory")]
     [InlineData("partial[threadIdx.x / 32] = x;\n    __syncthreads();", "partial[threadIdx.x / 32] = x;", "never written")]
-    [InlineData("if (c >= chunks) break;\n            float g[8], a[8], b[8];\n            unpack_8(load_8(dy + row + 8 * c), g);\n            unpack_8(load_8(x + row + 8 * c), a);\n            unpack_8(load_8(w + 8 * c), b);\n            for (int j = 0; j < 8; j++) {",
-        "if (c > chunks) break;\n            float g[8], a[8], b[8];\n            unpack_8(load_8(dy + row + 8 * c), g);\n            unpack_8(load_8(x + row + 8 * c), a);\n            unpack_8(load_8(w + 8 * c), b);\n            for (int j = 0; j < 8; j++) {", "past the end of allocation")]
+    [InlineData("kept_x[i] = c < chunks ? load_8(x", "kept_x[i] = c <= chunks ? load_8(x", "past the end of allocation")]
     [InlineData("partial + (size_t)blockIdx.x * columns + 8 * c", "partial + 8 * c", "race on global memory")]
     [InlineData("const int first = blockIdx.x * rows_per_block, end = min(rows, first + rows_per_block);", "const int first = blockIdx.x * rows_per_block, end = first + rows_per_block;", "past the end of allocation")]
     public void RmsNormBackward_Mutated_IsCaught(string before, string after, string expected)

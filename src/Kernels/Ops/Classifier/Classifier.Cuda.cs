@@ -6,7 +6,7 @@ namespace OrionNative.Kernels.Cuda;
 sealed partial class CudaOps
 {
     const int ClassifierRows = 1024;
-    const int ClassifierThreads = 1024;
+    const int ClassifierThreads = 512;   // two blocks a multiprocessor: one reads while the other sums
 
     CudaKernel? _crossEntropy;
 

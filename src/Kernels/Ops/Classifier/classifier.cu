@@ -28,13 +28,20 @@ extern "C" __global__ void __launch_bounds__(1024) cross_entropy(bf16* logits, c
 
     // A finite floor: no thread, not even one without elements, may bring infinity minus infinity.
     float m = -3.0e38f, s = 0.0f;
-    for (int c = threadIdx.x; c < chunks; c += blockDim.x) {
+    const auto take = [&](uint4 chunk) {
         float v[8];
-        unpack_8(load_8(x + 8 * c), v);
+        unpack_8(chunk, v);
         float top = v[0], part = 0.0f;
         for (int j = 1; j < 8; j++) top = fmaxf(top, v[j]);
         for (int j = 0; j < 8; j++) part += fast_exp2((v[j] - top) * Log2E);
         merge(m, s, top, part);
+    };
+    // Two chunks of a thread are on their way before the first is used: one each would keep a card's memory waiting.
+    for (int c = threadIdx.x; c < chunks; c += 2 * blockDim.x) {
+        const int next = c + blockDim.x;
+        const uint4 here = load_8(x + 8 * c), there = next < chunks ? load_8(x + 8 * next) : make_uint4(0, 0, 0, 0);
+        take(here);
+        if (next < chunks) take(there);
     }
     if ((int)threadIdx.x < tail) merge(m, s, to_float(x[8 * chunks + threadIdx.x]), 1.0f);
     for (int lanes = 16; lanes > 0; lanes /= 2) {
@@ -50,14 +57,20 @@ extern "C" __global__ void __launch_bounds__(1024) cross_entropy(bf16* logits, c
     if (threadIdx.x == 0) losses[row] = target >= 0 ? m + logf(s) - target_logit : 0.0f;
     if (!write_gradient) return;
     const float factor = target >= 0 ? scale / s : 0.0f;
-    for (int c = threadIdx.x; c < chunks; c += blockDim.x) {
+    const auto turn = [&](uint4 chunk, int c) {
         float v[8];
-        unpack_8(load_8(x + 8 * c), v);
+        unpack_8(chunk, v);
         for (int j = 0; j < 8; j++) {
             v[j] = factor * fast_exp2((v[j] - m) * Log2E);
             if (8 * c + j == target) v[j] -= scale;
         }
         store_8(x + 8 * c, pack_8(v));
+    };
+    for (int c = threadIdx.x; c < chunks; c += 2 * blockDim.x) {
+        const int next = c + blockDim.x;
+        const uint4 here = load_8(x + 8 * c), there = next < chunks ? load_8(x + 8 * next) : make_uint4(0, 0, 0, 0);
+        turn(here, c);
+        if (next < chunks) turn(there, next);
     }
     if ((int)threadIdx.x < tail) {
         const int c = 8 * chunks + threadIdx.x;

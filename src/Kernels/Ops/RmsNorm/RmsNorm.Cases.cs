@@ -51,9 +51,9 @@ static partial class KernelCases
 
     static void RmsNormBackward(KernelCase c)
     {
-        (int rows, int columns, bool accumulate) = c.Pick((16 * c.Size, 4096, true), (1, 8, false), (3, 264, true), (7, 1000, false), (5, 2048, true));
+        (int rows, int columns, bool accumulate) = c.Pick((16 * c.Size, 4096, true), (1, 8, false), (3, 264, true), (7, 1000, false), (3, 4104, true));
         c.Shape = $"R={rows} C={columns}{(accumulate ? " accumulating" : "")}";
-        int perBlock = c.Size > 0 ? Math.Max(1, rows / 528) : 2, blocks = (rows + perBlock - 1) / perBlock;
+        int perBlock = c.Size > 0 ? CudaOps.NormRowsPerBlock(rows, columns) : 2, blocks = (rows + perBlock - 1) / perBlock;
         ushort[] dy = Random(1, rows * columns), x = Random(2, rows * columns), w = Random(3, columns), before = Random(4, rows * columns);
         float[] scales = c.Size > 0 ? RandomFloats(5, rows) : Array.ConvertAll(Oracle.RmsNormForward(Widen(x), Widen(w), RmsNormEpsilon).Rstd, s => (float)s);
         var (g, input, weight, rstd, gradX) = (c.Upload(dy), c.Upload(x), c.Upload(w), c.Upload(scales), c.Upload(before));
@@ -85,7 +85,7 @@ static partial class KernelCases
 
     static void RmsNormWeightGradient(KernelCase c)
     {
-        (int blocks, int columns) = c.Pick((528, 4096), (1, 8), (3, 264), (9, 1000));
+        (int blocks, int columns) = c.Pick((256, 4096), (1, 8), (3, 264), (9, 1000));
         c.Shape = $"blocks={blocks} C={columns}";
         float[] parts = RandomFloats(1, blocks * columns), before = RandomFloats(2, columns);
         var (partial, dw) = (c.Upload(parts), c.Upload(before));

@@ -6,7 +6,7 @@ sealed partial class CudaOps
     const string RmsNormSource = "rmsnorm.cu";
     const int NormThreadsMost = 1024, NormBackwardThreadsMost = 512;
     const int NormChunksMost = 4;
-    const int NormBlocksMost = 256;
+    const int NormBlocksLeast = 256, NormBlocksMost = 1024, NormPartialsMost = 1 << 20;
 
     CudaKernel? _rmsNormForward, _addRmsNormForward, _rmsNormBackward, _rmsNormWeightGradient;
 
@@ -38,7 +38,7 @@ sealed partial class CudaOps
         Shape.Holds(gradX.IsContiguous, "rows without gaps", gradX);
         int threads = NormThreads(x.Columns, NormBackwardThreadsMost);
         Shape.Holds(x.Columns <= Chunk * NormChunksMost * threads, "at most 16384 columns", x);
-        int rowsPerBlock = DivideUp(x.Rows, NormBlocksMost), blocks = DivideUp(x.Rows, rowsPerBlock);
+        int rowsPerBlock = NormRowsPerBlock(x.Rows, x.Columns), blocks = DivideUp(x.Rows, rowsPerBlock);
         nint partial = Workspace((long)sizeof(float) * blocks * x.Columns);
         _rmsNormBackward ??= Kernel(RmsNormSource, "rmsnorm_backward");
         _rmsNormBackward.Launch(
@@ -46,6 +46,10 @@ sealed partial class CudaOps
         _rmsNormWeightGradient ??= Kernel(RmsNormSource, "rmsnorm_weight_gradient");
         _rmsNormWeightGradient.Launch(_stream, DivideUp(x.Columns, 32), Threads, 0, partial, gradWeight, blocks, x.Columns);
     }
+
+    // Two blocks a multiprocessor fill it with rows of 4096 columns; narrow rows need more of them, and their partial sums are small. The same on
+    // every card, so that the order of the additions is.
+    internal static int NormRowsPerBlock(int rows, int columns) => DivideUp(rows, Math.Clamp(NormPartialsMost / columns, NormBlocksLeast, NormBlocksMost));
 
     static int CheckNorm(Tensor x, Tensor weight, Tensor output, Tensor rstd)
     {

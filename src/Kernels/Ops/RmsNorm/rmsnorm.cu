@@ -8,7 +8,7 @@
 //
 // rmsnorm_backward: dx (+)= rstd * (w*dy - x * rstd^2 * mean(w*dy*x));  partial[b] = sum over the block's rows of dy*x*rstd
 // rmsnorm_weight_gradient: dw += the partials, eight runs of b and then the eight: one fixed order of additions, the same bits every time.
-// Traffic  6*R*C bytes (8 when accumulating) + 4*blocks*C for the partials
+// Traffic  6*R*C bytes (8 when accumulating) + 4*blocks*C for the partials; a row stays in registers between its two turns
 #include "ptx.cuh"
 
 constexpr int ChunksMost = 4;  // of 8 elements, per thread
@@ -81,13 +81,22 @@ extern "C" __global__ void __launch_bounds__(512) rmsnorm_backward(const bf16* d
         const size_t row = (size_t)r * columns;
         const float scale = rstd[r];
         float dot = 0.0f;
+        uint4 kept_dy[ChunksMost], kept_x[ChunksMost], before[ChunksMost];
+        // All of a thread's loads are on their way before the first is used, as in forward, and what they bring stays for the second turn.
+#pragma unroll
+        for (int i = 0; i < ChunksMost; i++) {
+            const int c = threadIdx.x + i * blockDim.x;
+            kept_dy[i] = c < chunks ? load_8(dy + row + 8 * c) : make_uint4(0, 0, 0, 0);
+            kept_x[i] = c < chunks ? load_8(x + row + 8 * c) : make_uint4(0, 0, 0, 0);
+            before[i] = accumulate && c < chunks ? load_8(dx + row + 8 * c) : make_uint4(0, 0, 0, 0);
+        }
 #pragma unroll
         for (int i = 0; i < ChunksMost; i++) {
             const int c = threadIdx.x + i * blockDim.x;
             if (c >= chunks) break;
             float g[8], a[8], b[8];
-            unpack_8(load_8(dy + row + 8 * c), g);
-            unpack_8(load_8(x + row + 8 * c), a);
+            unpack_8(kept_dy[i], g);
+            unpack_8(kept_x[i], a);
             unpack_8(load_8(w + 8 * c), b);
             for (int j = 0; j < 8; j++) {
                 dot += g[j] * b[j] * a[j];
@@ -95,18 +104,17 @@ extern "C" __global__ void __launch_bounds__(512) rmsnorm_backward(const bf16* d
             }
         }
         const float mean = block_sum(dot) / columns * scale * scale;
-        // The second read of the row comes from L1 or L2: holding it would cost the registers that hold the sums.
 #pragma unroll
         for (int i = 0; i < ChunksMost; i++) {
             const int c = threadIdx.x + i * blockDim.x;
             if (c >= chunks) break;
             float g[8], a[8], b[8];
-            unpack_8(load_8(dy + row + 8 * c), g);
-            unpack_8(load_8(x + row + 8 * c), a);
+            unpack_8(kept_dy[i], g);
+            unpack_8(kept_x[i], a);
             unpack_8(load_8(w + 8 * c), b);
             for (int j = 0; j < 8; j++) g[j] = scale * (b[j] * g[j] - a[j] * mean);
             if (accumulate) {
-                unpack_8(load_8(dx + row + 8 * c), a);
+                unpack_8(before[i], a);
                 for (int j = 0; j < 8; j++) g[j] += a[j];
             }
             store_8(dx + row + 8 * c, pack_8(g));

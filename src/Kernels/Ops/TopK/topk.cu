@@ -16,9 +16,8 @@ constexpr int Threads = 256;
 constexpr int Own = Chunk / Threads;
 constexpr int KeptMost = 512;
 
-// The sum of x over the threads before this one; `total` is the sum over all. Two values of 16 bits may share a word. Callers
-// pass a barrier between two calls.
-__device__ __forceinline__ u32 sum_before(u32 x, u32& total) {
+// The sum of x over the threads before this one. Two values of 16 bits may share a word. Callers pass a barrier between two calls.
+__device__ __forceinline__ u32 sum_before(u32 x) {
     SHARED(u32, sums, Threads / 32);
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     u32 inclusive = x;
@@ -29,11 +28,7 @@ __device__ __forceinline__ u32 sum_before(u32 x, u32& total) {
     if (lane == 31) sums[warp] = inclusive;
     __syncthreads();
     u32 before = 0;
-    total = 0;
-    for (int w = 0; w < Threads / 32; w++) {
-        if (w < warp) before += sums[w];
-        total += sums[w];
-    }
+    for (int w = 0; w < Threads / 32; w++) before += w < warp ? sums[w] : 0u;
     return before + inclusive - x;
 }
 
@@ -41,7 +36,7 @@ __device__ __forceinline__ u32 sum_before(u32 x, u32& total) {
 __device__ __forceinline__ u32 threshold_of(const u32 (&keys)[Own], int& rank) {
     SHARED(u32, histogram, 256);
     SHARED(u32, found, 2);
-    u32 prefix = 0, mask = 0, total;
+    u32 prefix = 0, mask = 0;
     for (int shift = 24; shift >= 0; shift -= 8) {
         histogram[threadIdx.x] = 0;
         __syncthreads();
@@ -49,7 +44,7 @@ __device__ __forceinline__ u32 threshold_of(const u32 (&keys)[Own], int& rank) {
         for (int j = 0; j < Own; j++)
             if ((keys[j] & mask) == prefix) atomicAdd(&histogram[keys[j] >> shift & 255u], 1u);
         __syncthreads();
-        const u32 bin = 255 - threadIdx.x, count = histogram[bin], before = sum_before(count, total);
+        const u32 bin = 255 - threadIdx.x, count = histogram[bin], before = sum_before(count);
         if ((int)before < rank && rank <= (int)(before + count)) found[0] = bin, found[1] = rank - before;
         __syncthreads();
         prefix |= found[0] << shift;
@@ -94,10 +89,10 @@ extern "C" __global__ void __launch_bounds__(Threads, 3) topk_pack(const float* 
 
     const u32 low_bits = threshold >> 16, high_bits = (most + 0xffffu) >> 16;
     const float low = __uint_as_float(low_bits << 16), range = __uint_as_float(high_bits << 16) - low;
-    u32 above_and_equal = 0, total;
+    u32 above_and_equal = 0;
 #pragma unroll
     for (int j = 0; j < Own; j++) above_and_equal += keys[j] > threshold ? 0x10000u : keys[j] == threshold ? 1u : 0u;
-    const u32 before = sum_before(above_and_equal, total);
+    const u32 before = sum_before(above_and_equal);
     int equal = (int)(before & 0xffffu), place = (int)(before >> 16) + min(equal, rank);
 #pragma unroll
     for (int j = 0; j < Own; j++) {
