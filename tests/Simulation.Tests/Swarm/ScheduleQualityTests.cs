@@ -35,6 +35,25 @@ public partial class ScheduleQualityTests(ITestOutputHelper output)
         Assert.True(near / far >= 0.9, $"45 ms round trips cost {1 - near / far:P1}");
     }
 
+    // a microbatch that finds no room goes on with the next word of whoever has room, not with a timer
+    [Theory]
+    [InlineData(2, 1)]
+    [InlineData(3, 1)]
+    [InlineData(4, 1)]
+    [InlineData(2, 2)]
+    [InlineData(4, 2)]
+    public void MicrobatchesOfMilliseconds_NoStepWaitsForATimer(int stages, int replicas)
+    {
+        const double service = 0.004, closing = 4 * 0.00025 + 0.001 + 0.002;
+        SwarmOutcome outcome = SwarmSimulation.Run(Undisturbed(stages, replicas, 16 * replicas, 0.0005, service) with { Steps = 20 }, null, out SwarmWorld world);
+        Assert.True(outcome.IsSuccess, outcome.Failure);
+        double[] steps = [.. world.CommitSeconds.Zip(world.CommitSeconds.Skip(1), (a, b) => b - a).Order()];
+        double ideal = (16 + stages - 1) * service + closing;
+        output.WriteLine($"{stages} x {replicas}: ideal {ideal:F3} s, median {steps[steps.Length / 2]:F3} s, longest {steps[^1]:F3} s");
+        // random paths over replicas are uneven
+        Assert.InRange(steps[steps.Length / 2], 0, ideal * (replicas == 1 ? 1.25 : 1.8));
+    }
+
     [Fact]
     public void OneReplica_AnyStages_SumsInMicrobatchOrder()
     {

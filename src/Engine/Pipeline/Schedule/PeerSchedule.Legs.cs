@@ -17,7 +17,8 @@ sealed partial class PeerSchedule
         }
         if (!_pathfinder.TryPick(_settings.CodeBytes, _settings.MicrobatchCount, [], now, out PeerId peer))
         {
-            entry.HandAt = now + _settings.RetryAfter;
+            // on one path it waits for room, and every answer tells what room there is: it is offered after whatever happens next
+            entry.HandAt = _isOnePath ? now : now + _settings.RetryAfter;
             return;
         }
         Sent(ref entry, peer, now);

@@ -191,11 +191,14 @@ sealed partial class PeerSchedule
             RunDeferred(now, effects);
         if (!IsSealed)
         {
+            bool isBlocked = false;
             for (int m = 0; m < _entries.Length; m++)
             {
                 ref Entry entry = ref _entries[m];
-                if (entry.Hand == Leg.Pending && entry.HandAt <= now)
+                if (entry.Hand == Leg.Pending && entry.HandAt <= now && !isBlocked)
                     TryHand(ref entry, m, now, effects);
+                // on one path those behind it would be turned away: it goes first
+                isBlocked |= _isOnePath && entry.Hand == Leg.Pending;
                 if (entry.Return == Leg.Pending && entry.ReturnAt <= now)
                     TryReturn(ref entry, m, now, effects);
             }
