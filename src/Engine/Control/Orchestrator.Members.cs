@@ -218,7 +218,7 @@ sealed partial class Orchestrator
     }
 
     TimeSpan LoadPatience(MemberInfo member) =>
-        _settings.HandoverWithin + TimeSpan.FromSeconds(_settings.Model.Bytes(_slices[member.Stage]) / _settings.HandoverBytesPerSecond);
+        ControlSettings.Patience(_settings.HandoverWithin, _settings.Model.Bytes(_slices[member.Stage]));
 
     void StateLoaded(MemberInfo member, PeerMessage.StateLoaded loaded, Instant now)
     {

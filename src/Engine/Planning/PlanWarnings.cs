@@ -156,7 +156,8 @@ static class PlanWarnings
             yield return new("patience", Text($"{waiting} codes that wait for the wire take {Seconds(queue)}; a peer that has not answered after {schedule.AnswerLimit.TotalSeconds:F1} s is suspected, though it is the link"), "a narrower boundary, fewer sequences a microbatch, or a faster link");
         }
 
-        double shares = (run.Config.Replicas - 1) * plan.Stages.Max(stage => stage.ShareBytes) / rate, patience = ControlSettings.ReduceWithinDefault.TotalSeconds;
+        double shares = (run.Config.Replicas - 1) * plan.Stages.Max(stage => stage.ShareBytes) / rate;
+        double patience = ControlSettings.Patience(ControlSettings.ReduceWithinDefault, plan.Stages.Max(stage => stage.AskedBytes)).TotalSeconds;
         if (shares > patience)
         {
             yield return new("patience", Text($"gradient shares take {Seconds(shares)}; after {patience:F0} s without progress a replica is removed"), "more stages, or faster links");

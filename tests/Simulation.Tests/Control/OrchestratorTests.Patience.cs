@@ -62,6 +62,24 @@ public partial class OrchestratorTests
     }
 
     [Fact]
+    public void ReductionStandsStill_FirstOfALargeStage_TwoMinutesAndWhatItsBytesTake()
+    {
+        ControlSettings settings = Settings(blockBytes: 1_000_000_000);
+        Begin(settings);
+        Join(1);
+        Join(2);
+        Load(1, 2);
+        Contribute(1, 0);
+        Contribute(2, 1);
+        double bytes = settings.Model.BlockBytes.Sum();
+        Assert.True(bytes > 0);
+        Live(119 + (bytes / 10e6), [1, 2]);   // at 10 MB/s
+        Assert.True(IsMember(2));
+        Live(2, [1, 2]);
+        Assert.False(IsMember(2));
+    }
+
+    [Fact]
     public void ReductionLasts_ComputeThreadIsAtWork_NobodyLeavesWhileItIsWithinItsOwnTime()
     {
         RunTwoReplicas();
