@@ -168,6 +168,21 @@ sealed partial class Orchestrator
             SetPhase(RunPhase.Recovering, "waiting for the members to report after an orchestrator restart");
     }
 
+    // A member's words are taken apart by index: what does not fit this run must not get that far.
+    string FaultOf(MemberInfo member, PeerMessage message)
+    {
+        int count = _settings.MicrobatchCount;
+        bool isLastStage = member.Stage == _settings.StageCount - 1;
+        return message switch
+        {
+            PeerMessage.Hello { HasState: true } hello => hello.Report.Fault(count, isLastStage),
+            PeerMessage.ReduceRefused refused => refused.Report.Fault(count, isLastStage),
+            PeerMessage.Contributed contributed when (uint)contributed.Microbatch >= (uint)count => $"microbatch {contributed.Microbatch}, where a step has {count}",
+            PeerMessage.Reduced { TensorSquares.IsDefault: true } => "a reduction without sums",
+            _ => "",
+        };
+    }
+
     void Receive(PeerId peer, PeerMessage message, long unixSeconds, Instant now)
     {
         if (message is PeerMessage.Join join)
@@ -179,6 +194,11 @@ sealed partial class Orchestrator
         {
             if (!_waiting.ContainsKey(peer))
                 Send(peer, new OrchestratorMessage.Leave("this run does not count you among its members (lease lost, drained, or never joined)", !_drained.Contains(peer)));
+            return;
+        }
+        if (FaultOf(member, message) is { Length: > 0 } fault)
+        {
+            Remove([peer], $"said what cannot be: {fault}", now);
             return;
         }
         Renew(member, now);

@@ -9,7 +9,15 @@ namespace OrionNative.Engine.Control;
 sealed record PeerProfile(PeerId Peer, string Version, string ModelHash, string TokenizerHash, long MemoryBytes, double Speed, string Address, double PeakFlops = 0);
 
 /// <summary>Where a peer stands in its uncommitted step; told when it reconnects or refuses a reduction.</summary>
-sealed record StepReport(int Step, int Generation, MicrobatchSet Contributed, ImmutableArray<double> Losses, MicrobatchSet Held);
+/// <param name="Losses">Of each microbatch, from the last stage only.</param>
+sealed record StepReport(int Step, int Generation, MicrobatchSet Contributed, ImmutableArray<double> Losses, MicrobatchSet Held)
+{
+    /// <summary>Why it cannot be of a step of so many microbatches; empty if it can.</summary>
+    public string Fault(int microbatchCount, bool isLastStage) =>
+        Contributed.Capacity != microbatchCount || Held.Capacity != microbatchCount ? $"a report of {Contributed.Capacity} and {Held.Capacity} microbatches, where a step has {microbatchCount}"
+        : isLastStage && (Losses.IsDefault || Losses.Length != microbatchCount) ? $"a report without the losses of {microbatchCount} microbatches"
+        : "";
+}
 
 enum Suspicion : byte
 {

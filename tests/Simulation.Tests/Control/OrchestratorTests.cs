@@ -333,6 +333,29 @@ public partial class OrchestratorTests
         Assert.Equal(1, Count<DurableRecord.StepCommitted>());
     }
 
+    public static TheoryData<string> ImpossibleWords => ["set", "held", "losses", "refused", "microbatch", "squares"];
+
+    [Theory]
+    [MemberData(nameof(ImpossibleWords))]
+    public void MemberSaysWhatCannotBe_IsRemovedWithTheReason_AndNothingElseHappens(string which)
+    {
+        RunTwoReplicas();
+        StepReport Report(int set = 2, int held = 2, int losses = 2) => new(1, 0, MicrobatchSet.Of(set, set - 1), [.. new double[losses]], new MicrobatchSet(held));
+        Say(2, which switch
+        {
+            "set" => new PeerMessage.Hello(1, true, Report(set: 900)),
+            "held" => new PeerMessage.Hello(1, true, Report(held: 1)),
+            "losses" => new PeerMessage.Hello(1, true, Report(losses: 0)),
+            "refused" => new PeerMessage.ReduceRefused(1, 1, Report(set: 3)),
+            "microbatch" => new PeerMessage.Contributed(1, 0, -1, 2),
+            _ => new PeerMessage.Reduced(1, 1, default),
+        });
+        Assert.False(IsMember(2));
+        Assert.StartsWith("said what cannot be", WhyRemoved(2), StringComparison.Ordinal);
+        Assert.True(IsMember(1));
+        Assert.Equal(RunPhase.Running, _core.Phase);
+    }
+
     [Fact]
     public void LastHolderLost_Hold_ThenLoadingWhenAPeerJoins()
     {
