@@ -113,30 +113,6 @@ public sealed class HostileWordsTests : IDisposable
         return Encoding.UTF8.GetString(response.Body);
     }
 
-    sealed class Ears : ILinkHandler
-    {
-        public TaskCompletionSource Begin { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
-
-        public TaskCompletionSource<CloseReason> End { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
-
-        public void Opened(PeerLink link) => Begin.TrySetResult();
-
-        public Answer Admit(PeerLink link, in MessageHeader header) => Answer.Refused(Refusal.Unexpected);
-
-        public Answer Deliver(PeerLink link, in MessageHeader header, Slot slot, ulong id) => Answer.Refused(Refusal.Unexpected);
-
-        public void Requested(PeerLink link, ulong id, ReadOnlySpan<byte> body)
-        {
-        }
-
-        public void Closed(PeerLink link, CloseReason reason)
-        {
-            Begin.TrySetException(new IOException(reason.Text));
-            _ = Begin.Task.Exception;
-            End.TrySetResult(reason);
-        }
-    }
-
     public void Dispose()
     {
         _swarm?.Dispose();

@@ -1,6 +1,5 @@
 // Whoever knows the address may connect with a key of his own making. Without a token he gets no file and no state, and no peer
 // lets him in.
-using System.Collections.Concurrent;
 using System.Net;
 using System.Text;
 using OrionNative.EndToEnd.Tests.Support;
@@ -15,25 +14,6 @@ namespace OrionNative.EndToEnd.Tests;
 
 public sealed class StrangerTests
 {
-    sealed class Ear : ILinkHandler
-    {
-        public ManualResetEventSlim IsOpen { get; } = new();
-
-        public ManualResetEventSlim IsClosed { get; } = new();
-
-        public ConcurrentQueue<byte[]> Heard { get; } = new();
-
-        public void Opened(PeerLink link) => IsOpen.Set();
-
-        public Answer Admit(PeerLink link, in MessageHeader header) => Answer.Refused(Refusal.Unexpected);
-
-        public Answer Deliver(PeerLink link, in MessageHeader header, Slot slot, ulong id) => Answer.Refused(Refusal.Unexpected);
-
-        public void Requested(PeerLink link, ulong id, ReadOnlySpan<byte> body) => Heard.Enqueue(body.ToArray());
-
-        public void Closed(PeerLink link, CloseReason reason) => IsClosed.Set();
-    }
-
     [Fact]
     public async Task Stranger_WithoutAToken_GetsNoFileAndNoPeerLetsItIn()
     {
@@ -48,10 +28,10 @@ public sealed class StrangerTests
         using NodeIdentity key = NodeIdentity.Create();
         using QuicEndpoint endpoint = Endpoints.Open(key, new QuicOptions { Listen = new IPEndPoint(IPAddress.Loopback, 0), Admit = _ => Admission.Refuse("nobody is awaited") });
         LinkOptions options = new() { Run = PeerIds.RunOf(invitation.NodeId), Window = new DuplicateWindow() };
-        Ear ear = new();
+        Ears ear = new();
         PeerLink home = new(options, ear);
         endpoint.Dial(run.Swarm.Orchestrator.Address, invitation.NodeId, home);
-        Assert.True(ear.IsOpen.Wait(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
+        await ear.Begin.Task.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
 
         int checkpoint = (int)run.Events("CheckpointCompleted").Last()["Step"]!;
         Response file = await home.RequestAsync(new FileAsked(checkpoint, "manifest.json", 1).Encode(), TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
@@ -67,10 +47,10 @@ public sealed class StrangerTests
         int step = run.Step;
         run.WaitForStep(step + 2);
         string address = (string)run.Events("PeerAdmitted").First(line => (string)line["Profile"]!["Peer"]! == run.Swarm.Ids[1].ToString())["Profile"]!["Address"]!;
-        Ear other = new();
+        Ears other = new();
         endpoint.Dial(IPEndPoint.Parse(address), run.Swarm.Ids[1].ToNodeId(), new PeerLink(options, other));
-        Assert.True(other.IsClosed.Wait(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
-        Assert.False(other.IsOpen.IsSet, "a peer let a stranger in");
+        await other.End.Task.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
+        Assert.False(other.Begin.Task.IsCompletedSuccessfully, "a peer let a stranger in");
         run.WaitForEnd(60);
         run.RequireExactlyOnce(config);
     }

@@ -91,7 +91,8 @@ sealed record ControlSettings
     public static TimeSpan Patience(TimeSpan least, long stageBytes) => least + TimeSpan.FromSeconds(stageBytes / BytesPerSecondLeast);
 
     /// <summary>A reduction in which nobody has got on for this long, and for the time that the bytes of the largest stage take, has two
-    /// replicas that do not reach each other; one of them leaves. Once the same replicas have reduced: HangFactor times what that took, ReduceLeast at least.</summary>
+    /// replicas that do not reach each other; one of them leaves. Once the same replicas have reduced: HangFactor times what that
+    /// took, ReduceLeast at least.</summary>
     public TimeSpan ReduceWithin { get; init; } = ReduceWithinDefault;
 
     public static readonly TimeSpan ReduceWithinDefault = TimeSpan.FromSeconds(120);
