@@ -56,7 +56,7 @@ static class JoinCommand
             }
 
             using TextWriter output = parsed.GetValue(log) is { } file ? TextWriter.Synchronized(new StreamWriter(file, append: true) { AutoFlush = true }) : Console.Error;
-            using Interrupt interrupt = new(output, "leaving", isHelper: parsed.GetValue(local));
+            using Interrupt interrupt = new(output, "leaving: finishes what it holds, once another peer holds its stage; the same signal again ends it at once", isHelper: parsed.GetValue(local));
             using NodeIdentity key = NodeIdentity.LoadOrCreate(parsed.GetRequiredValue(state));
             // two processes with one key would push each other out of the run without end, and its steps with them
             using FileStream held = RunDirectory.Hold(parsed.GetRequiredValue(state), $"another process takes part with the key in '{parsed.GetValue(state)}'; end it, or give this peer a --state folder of its own");
@@ -74,8 +74,8 @@ static class JoinCommand
             });
             string reason = peer.Run(interrupt.Token);
             output.WriteLine($"{DateTime.UtcNow:HH:mm:ss.fff} {reason}");
-            new CommandOutput(parsed.GetValue(json)).Result(new JsonObject { ["peer"] = key.Id.ToString(), ["reason"] = reason, ["refused"] = peer.WasRefused, ["interrupted"] = interrupt.Token.IsCancellationRequested });
-            return interrupt.Token.IsCancellationRequested ? ExitStatus.Interrupted
+            new CommandOutput(parsed.GetValue(json)).Result(new JsonObject { ["peer"] = key.Id.ToString(), ["reason"] = reason, ["refused"] = peer.WasRefused, ["interrupted"] = interrupt.Token.IsCancellationRequested && !peer.IsReleased });
+            return interrupt.Token.IsCancellationRequested ? peer.IsReleased ? ExitStatus.Done : ExitStatus.Interrupted
                 : peer.WasRefused ? throw new IOException($"the run does not take this peer: {reason}") : ExitStatus.Done;
         });
         return command;

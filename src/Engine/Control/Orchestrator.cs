@@ -236,6 +236,9 @@ sealed partial class Orchestrator
             case PeerMessage.Says says:
                 Note($"{peer.Short} {says.Text}");
                 break;
+            case PeerMessage.AsksToLeave:
+                Drain(peer, now);
+                break;
             case PeerMessage.Suspects suspects:
                 member.AccusesAt = now;
                 Note($"{peer.Short} suspects {suspects.Peer.Short}: {suspects.Reason}");

@@ -68,5 +68,8 @@ abstract record PeerMessage
     /// <summary>For the event log and people; decides nothing.</summary>
     public sealed record Says(string Text) : PeerMessage;
 
+    /// <summary>The peer is to leave, as by a drain: it finishes what it holds and goes once another one holds its stage.</summary>
+    public sealed record AsksToLeave : PeerMessage;
+
     public sealed record Suspects(PeerId Peer, Suspicion Reason) : PeerMessage;
 }

@@ -203,7 +203,11 @@ sealed partial class SwarmWorld
                 _tearNext = true;
                 break;
             case FaultKinds.Drain when _orchestrator is not null && _random.NextChance(0.3):
-                Act(new OrchestratorEvent.DrainAsked(PeerId.FromNumber(node)));
+                // by the operator of the run, or by that of the machine
+                if (node % 2 == 0 || peer is not { IsHung: false })
+                    Act(new OrchestratorEvent.DrainAsked(PeerId.FromNumber(node)));
+                else
+                    peer.Handle(peer.Core.HandleLeaveAsked);
                 After(seconds, new Happening(HappeningKind.Recover, node) { Fault = fault });
                 break;
             default:
@@ -240,8 +244,8 @@ sealed partial class SwarmWorld
     {
         if (fault == FaultKinds.Drain)
         {
-            // The operator starts the drained machine again.
-            if (_peers[node] is { Core.State: PeerState.Ended })
+            // The operator starts the machine again, be it drained or still waiting to be.
+            if (_peers[node] is { Core: { State: PeerState.Ended } or { IsLeaving: true } })
             {
                 CrashPeer(node);
                 StartPeer(node);

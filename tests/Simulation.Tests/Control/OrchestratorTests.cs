@@ -377,11 +377,21 @@ public partial class OrchestratorTests
         Assert.Equal(RunPhase.Running, _core.Phase);
     }
 
-    [Fact]
-    public void Drain_OfOneOfTwo_LeavesAfterTheStepThatItWorkedIn()
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Drain_OfOneOfTwo_LeavesAfterTheStepThatItWorkedIn(bool asksItself)
     {
         RunTwoReplicas();
-        Do(new OrchestratorEvent.DrainAsked(PeerId.FromNumber(2)));
+        if (asksItself)
+        {
+            Say(2, new PeerMessage.AsksToLeave());
+        }
+        else
+        {
+            Do(new OrchestratorEvent.DrainAsked(PeerId.FromNumber(2)));
+        }
+
         Contribute(1, 0);
         Contribute(2, 1);
         Reduce(1, 1);

@@ -115,4 +115,29 @@ public class PeerCoreTests
         _core.Schedule.HandleComputed(ComputeKind.Forward, 6, 0, 0, _now, _effects);
         Assert.Equal(0, SecondsUntilItAsks(), 0.051);
     }
+
+    [Fact]
+    public void AskedToLeave_AsAMember_SaysSoAgainOnEveryConnectionUntilItIsLetGo()
+    {
+        _core.HandleOrchestratorConnected(_now, _effects);
+        _core.HandleControl(new OrchestratorMessage.Welcome(1, new Placement(1, [new(0, 1)], [new(_self, 0, 1, MemberState.Active)])), _now, _effects);
+        _effects.Clear();
+        _core.HandleLeaveAsked(_effects);
+        Assert.Single(Said, message => message is PeerMessage.AsksToLeave);
+        Assert.Equal(PeerState.Member, _core.State);   // what it holds is needed until the orchestrator says otherwise
+        _core.HandleOrchestratorLost();
+        _effects.Clear();
+        _core.HandleOrchestratorConnected(_now, _effects);
+        Assert.Collection(Said, message => Assert.IsType<PeerMessage.Hello>(message), message => Assert.IsType<PeerMessage.AsksToLeave>(message));
+        _core.HandleControl(new OrchestratorMessage.Leave("lease lost", MayRejoin: true), _now, _effects);
+        Assert.Equal(PeerState.Ended, _core.State);
+    }
+
+    [Fact]
+    public void AskedToLeave_WithoutAStage_IsGoneAtOnce()
+    {
+        _core.HandleOrchestratorConnected(_now, _effects);
+        _core.HandleLeaveAsked(_effects);
+        Assert.Equal(PeerState.Ended, _core.State);
+    }
 }

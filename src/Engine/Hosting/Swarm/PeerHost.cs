@@ -108,12 +108,33 @@ sealed partial class PeerHost : IDisposable
     /// <summary>True when the run did not want this peer.</summary>
     public bool WasRefused { get; private set; }
 
-    /// <summary>Works until the run ends, this peer is sent away, or somebody interrupts. Returns why.</summary>
+    /// <summary>True when the run let this peer go: it ended, or another one has this peer's work.</summary>
+    public bool IsReleased => _core is { State: PeerState.Ended };
+
+    /// <summary>Works until the run ends, this peer is sent away, or somebody interrupts and what it holds is in other hands.
+    /// Returns why.</summary>
     public string Run(CancellationToken interrupt)
     {
         long ticked = 0;
-        while (!interrupt.IsCancellationRequested && _turnedAway is null && _core is not { State: PeerState.Ended })
+        bool hasAsked = false;
+        while (_turnedAway is null && !IsReleased)
         {
+            if (interrupt.IsCancellationRequested)
+            {
+                // who has nothing, or nobody to hand it over to, need not wait
+                if (_core is null || !_orchestratorIsOpen)
+                {
+                    break;
+                }
+
+                if (!hasAsked)
+                {
+                    hasAsked = true;
+                    Step(core => core.HandleLeaveAsked(_effects));
+                    continue;
+                }
+            }
+
             // what has arrived is heard before the clock: a pause of this process is not its neighbours' silence
             for (bool waits = true; _loop.TryTake(out LoopEvent next, waits ? _tickEvery : TimeSpan.Zero); waits = false)
             {

@@ -37,6 +37,9 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
 
     public int AdmittedEpoch { get; private set; }
 
+    /// <summary>It was asked to leave and does not come back by itself.</summary>
+    public bool IsLeaving { get; private set; }
+
     /// <summary>What the run waits for, in the orchestrator's words; empty while it goes on.</summary>
     public string HoldReason { get; private set; } = "";
 
@@ -49,7 +52,11 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
         _heardAt = now;
         _heartbeatAt = now + _heartbeatInterval;
         if (State is PeerState.Member or PeerState.Working)
+        {
             Tell(new PeerMessage.Hello(AdmittedEpoch, State == PeerState.Working, _schedule.Report()), effects);
+            if (IsLeaving)
+                Tell(new PeerMessage.AsksToLeave(), effects);
+        }
         _hasAsked = false;
         AskToJoin(now, effects);
     }
@@ -197,11 +204,21 @@ sealed class PeerCore(PeerProfile profile, string token, ScheduleSettings settin
         Tell(new PeerMessage.StateLoaded(load.AdmittedEpoch, step), effects);
     }
 
+    /// <summary>This peer's machine is needed for something else: the orchestrator drains it.</summary>
+    public void HandleLeaveAsked(PeerEffects effects)
+    {
+        IsLeaving = true;
+        if (State == PeerState.Asking)
+            End("left before it held a stage", effects);
+        else if (State != PeerState.Ended && _isConnected)
+            Tell(new PeerMessage.AsksToLeave(), effects);
+    }
+
     void Leave(OrchestratorMessage.Leave leave, Instant now, PeerEffects effects)
     {
         _schedule.Stop();
         _loading = null;
-        if (!leave.MayRejoin)
+        if (!leave.MayRejoin || IsLeaving)
         {
             End(leave.Reason, effects);
             return;
