@@ -1,4 +1,4 @@
-// The entry points of cuBLASLt that the bindings use: descriptors, one heuristic, one matmul in stream order. Operands are
+// The entry points of cuBLASLt that the bindings use: descriptors, the proposal of algorithms (one works), one matmul in stream order. Operands are
 // checked as a kernel's are: bounds, initialisation, alignment of 16 bytes, the device that owns them.
 #include <cstring>
 #include <functional>
@@ -24,7 +24,7 @@ namespace {
 
 enum LtStatus : int { LtSuccess = 0, LtNotInitialized = 1, LtInvalidValue = 7, LtExecutionFailed = 13, LtNotSupported = 15 };
 
-constexpr int Real32F = 0, Real16BF = 14, Compute32F = 68, ComputeFastTf32 = 77;
+constexpr int Real32F = 0, Real16BF = 14, Compute32F = 68;
 constexpr int32_t EpilogueDefault = 1, EpilogueRelu = 2;
 constexpr uint64_t AlgorithmMagic = 0x534F46544C543031;
 
@@ -32,8 +32,8 @@ struct Object {
     enum Kind { Handle, Description, Layout, Preference } kind;
     int type = Real32F;
     uint64_t rows = 0, columns = 0;
-    int64_t leadingDimension = 0, batchStride = 0;
-    int32_t batchCount = 1, transposeA = 0, transposeB = 0, epilogue = EpilogueDefault;
+    int64_t leadingDimension = 0;
+    int32_t transposeA = 0, transposeB = 0, epilogue = EpilogueDefault;
     uint64_t workspaceBytes = 0;
 };
 
@@ -86,7 +86,7 @@ int checkShapes(const Object& o, const Object& a, const Object& b, const Object&
     const uint64_t m = o.transposeA ? a.columns : a.rows, k = o.transposeA ? a.rows : a.columns;
     const uint64_t kb = o.transposeB ? b.columns : b.rows, n = o.transposeB ? b.rows : b.columns;
     const bool fits = k == kb && c.rows == m && c.columns == n && d.rows == m && d.columns == n;
-    if (!fits || a.batchCount != b.batchCount || a.batchCount != d.batchCount) return LtInvalidValue;
+    if (!fits) return LtInvalidValue;
     for (const Object* x : {&a, &b, &c, &d})
         if (x->leadingDimension < static_cast<int64_t>(x->rows)) return LtInvalidValue;
     return a.type == b.type ? LtSuccess : LtNotSupported;
@@ -108,19 +108,26 @@ struct Call {
     Object o, a, b, c, d;
     uintptr_t aAt, bAt, cAt, dAt;
     float alpha, beta;
+    uintptr_t workspace;
+    size_t workspaceBytes;
     int device;
 };
 
-Fault runOne(const Call& call, int64_t batch) {
-    const auto at = [batch](uintptr_t start, const Object& x) {
-        return start + static_cast<uintptr_t>(batch * x.batchStride) * elementBytes(x.type);
-    };
-    const uintptr_t a = at(call.aAt, call.a), b = at(call.bAt, call.b), c = at(call.cAt, call.c), d = at(call.dAt, call.d);
+Fault run(const Call& call) {
+    const uintptr_t a = call.aAt, b = call.bAt, c = call.cAt, d = call.dAt;
     for (const Fault& fault : {checkMatrix(call.device, call.a, a, false, "cublasLtMatmul operand A"),
                                checkMatrix(call.device, call.b, b, false, "cublasLtMatmul operand B"),
                                call.beta != 0.0f ? checkMatrix(call.device, call.c, c, false, "cublasLtMatmul operand C") : Fault{},
                                checkMatrix(call.device, call.d, d, true, "cublasLtMatmul result D")})
         if (fault.status) return fault;
+    // The product needs none, but a card's may write all of it: two products at once must not share one.
+    if (call.workspaceBytes) {
+        for (uintptr_t end : {call.workspace, call.workspace + call.workspaceBytes - 1}) {
+            const Fault fault = softCheckRange(call.device, end, 1, true, "cublasLtMatmul workspace");
+            if (fault.status) return fault;
+        }
+        softNoteTouched("cublasLtMatmul", call.workspace, call.workspaceBytes, true);
+    }
     const bool ta = call.o.transposeA, tb = call.o.transposeB;
     multiply({static_cast<int64_t>(call.d.rows), static_cast<int64_t>(call.d.columns),
               static_cast<int64_t>(ta ? call.a.rows : call.a.columns), call.alpha, call.beta,
@@ -149,13 +156,24 @@ EXPORT const char* cublasLtGetStatusName(int status) {
     }
 }
 
+EXPORT const char* cublasLtGetStatusString(int status) {
+    switch (status) {
+        case LtSuccess: return "success";
+        case LtNotInitialized: return "no context is current";
+        case LtInvalidValue: return "a handle, size or shape does not fit";
+        case LtExecutionFailed: return "the product could not be queued";
+        case LtNotSupported: return "not among what the software device computes";
+        default: return "unknown status";
+    }
+}
+
 EXPORT int cublasLtCreate(void** handle) {
     return softCurrentDevice() < 0 ? int(LtNotInitialized) : create(handle, {.kind = Object::Handle});
 }
 EXPORT int cublasLtDestroy(void* handle) { return destroy(handle); }
 
 EXPORT int cublasLtMatmulDescCreate(void** handle, int computeType, int scaleType) {
-    if ((computeType != Compute32F && computeType != ComputeFastTf32) || scaleType != Real32F) return LtNotSupported;
+    if (computeType != Compute32F || scaleType != Real32F) return LtNotSupported;
     return create(handle, {.kind = Object::Description});
 }
 EXPORT int cublasLtMatmulDescDestroy(void* handle) { return destroy(handle); }
@@ -178,15 +196,6 @@ EXPORT int cublasLtMatrixLayoutCreate(void** handle, int type, uint64_t rows, ui
     return create(handle, {.kind = Object::Layout, .type = type, .rows = rows, .columns = columns, .leadingDimension = leadingDimension});
 }
 EXPORT int cublasLtMatrixLayoutDestroy(void* handle) { return destroy(handle); }
-EXPORT int cublasLtMatrixLayoutSetAttribute(void* handle, int attribute, const void* value, size_t bytes) {
-    Object* o = find(handle, Object::Layout);
-    if (!o) return LtInvalidValue;
-    switch (attribute) {
-        case 5: return set(o->batchCount, value, bytes);
-        case 6: return set(o->batchStride, value, bytes);
-        default: return LtNotSupported;
-    }
-}
 
 EXPORT int cublasLtMatmulPreferenceCreate(void** handle) { return create(handle, {.kind = Object::Preference}); }
 EXPORT int cublasLtMatmulPreferenceDestroy(void* handle) { return destroy(handle); }
@@ -224,22 +233,15 @@ EXPORT int cublasLtMatmulAlgoGetHeuristic(void* handle, void* description, void*
 
 EXPORT int cublasLtMatmul(void* handle, void* description, const void* alpha, uintptr_t a, void* aLayout, uintptr_t b, void* bLayout,
                           const void* beta, uintptr_t c, void* cLayout, uintptr_t d, void* dLayout, const uint64_t* algorithm,
-                          uintptr_t, size_t, void* stream) {
+                          uintptr_t workspace, size_t workspaceBytes, void* stream) {
     Object *o = find(description, Object::Description), *la = find(aLayout, Object::Layout), *lb = find(bLayout, Object::Layout),
            *lc = find(cLayout, Object::Layout), *ld = find(dLayout, Object::Layout);
     if (!find(handle, Object::Handle) || !o || !la || !lb || !lc || !ld) return LtInvalidValue;
     if (algorithm && algorithm[0] == AlgorithmMagic + 2) return LtNotSupported;
     if (algorithm && algorithm[0] != AlgorithmMagic) return LtInvalidValue;
     if (int status = checkShapes(*o, *la, *lb, *lc, *ld)) return status;
-    Call call{*o, *la, *lb, *lc, *ld, a, b, c, d, 0.0f, 0.0f, softCurrentDevice()};
+    Call call{*o, *la, *lb, *lc, *ld, a, b, c, d, 0.0f, 0.0f, workspace, workspaceBytes, softCurrentDevice()};
     memcpy(&call.alpha, alpha, 4);
     memcpy(&call.beta, beta, 4);
-    const int status = softEnqueue(stream, [call]() -> Fault {
-        for (int batch = 0; batch < call.a.batchCount; batch++) {
-            const Fault fault = runOne(call, batch);
-            if (fault.status) return fault;
-        }
-        return {};
-    });
-    return status ? int(LtExecutionFailed) : int(LtSuccess);
+    return softEnqueue(stream, [call] { return run(call); }) ? int(LtExecutionFailed) : int(LtSuccess);
 }

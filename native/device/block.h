@@ -24,7 +24,7 @@ struct Dim3 {
 };
 
 enum class Wait : uint8_t { Ready, Collective, Barrier, Exited };
-enum class Meeting : uint8_t { SyncWarp, Shuffle, Vote, LoadMatrix, MatrixBf16, MatrixTf32 };
+enum class Meeting : uint8_t { SyncWarp, Shuffle, Vote, LoadMatrix, MatrixProduct };
 
 struct PendingCopy {
     uintptr_t destination;

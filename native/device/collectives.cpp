@@ -16,28 +16,9 @@ float fromBf16(uint32_t bits) {
     return value;
 }
 
-float fromWord(uint32_t word) {
-    float value;
-    memcpy(&value, &word, 4);
-    return value;
-}
-
-// mma.tf32 reads the upper 19 bits of each operand.
-float fromTf32(uint32_t word) { return fromWord(word & 0xFFFFE000u); }
-
-// out = A[16,K] * B[K,8], sums in fp32 in the order of k.
-template <unsigned K>
-void product(const float (&a)[16][K], const float (&b)[K][8], Warp& w) {
-    float c[16][8] = {};
-    for (unsigned m = 0; m < 16; m++)
-        for (unsigned k = 0; k < K; k++)
-            for (unsigned n = 0; n < 8; n++) c[m][n] += a[m][k] * b[k][n];
-    for (unsigned l = 0; l < 32; l++)
-        for (unsigned i = 0; i < 4; i++) memcpy(&w.out[l][i], &c[l / 4 + i / 2 * 8][l % 4 * 2 + i % 2], 4);
-}
-
-void matrixBf16(Warp& w) {
-    float a[16][16], b[16][8];
+// out = A[16,16] * B[16,8], sums in fp32 in the order of k.
+void matrixProduct(Warp& w) {
+    float a[16][16], b[16][8], c[16][8] = {};
     for (unsigned l = 0; l < 32; l++) {
         const unsigned g = l / 4, t = l % 4;
         for (unsigned h = 0; h < 2; h++) {
@@ -50,21 +31,11 @@ void matrixBf16(Warp& w) {
             b[k + 8][g] = fromBf16(w.in[l][5] >> shift & 0xFFFF);
         }
     }
-    product(a, b, w);
-}
-
-void matrixTf32(Warp& w) {
-    float a[16][8], b[8][8];
-    for (unsigned l = 0; l < 32; l++) {
-        const unsigned g = l / 4, t = l % 4;
-        a[g][t] = fromTf32(w.in[l][0]);
-        a[g + 8][t] = fromTf32(w.in[l][1]);
-        a[g][t + 4] = fromTf32(w.in[l][2]);
-        a[g + 8][t + 4] = fromTf32(w.in[l][3]);
-        b[t][g] = fromTf32(w.in[l][4]);
-        b[t + 4][g] = fromTf32(w.in[l][5]);
-    }
-    product(a, b, w);
+    for (unsigned m = 0; m < 16; m++)
+        for (unsigned k = 0; k < 16; k++)
+            for (unsigned n = 0; n < 8; n++) c[m][n] += a[m][k] * b[k][n];
+    for (unsigned l = 0; l < 32; l++)
+        for (unsigned i = 0; i < 4; i++) memcpy(&w.out[l][i], &c[l / 4 + i / 2 * 8][l % 4 * 2 + i % 2], 4);
 }
 
 // Lane 8*m+r gives the address of row r of 8x8 matrix m (16 bytes); lane l gets the pair (l/4, 2*(l%4)) of each matrix,
@@ -132,8 +103,7 @@ void perform(BlockRunner& block, unsigned warp, uint32_t mask, Meeting meeting) 
         case Meeting::Shuffle: shuffle(block, warp, w, mask); break;
         case Meeting::Vote: vote(w, mask); break;
         case Meeting::LoadMatrix: loadMatrix(block, warp, w); break;
-        case Meeting::MatrixBf16: matrixBf16(w); break;
-        case Meeting::MatrixTf32: matrixTf32(w); break;
+        case Meeting::MatrixProduct: matrixProduct(w); break;
     }
 }
 

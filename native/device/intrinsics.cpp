@@ -50,23 +50,14 @@ EXPORT void soft_load_matrix(uint32_t* registers, uint32_t offset, uint32_t matr
     for (uint32_t m = 0; m < matrices; m++) registers[m] = got[m];
 }
 
-namespace {
-void multiply(Meeting meeting, const uint32_t* a, const uint32_t* b, float* d, uint32_t line, const void* caller) {
+EXPORT void soft_multiply_bf16(const uint32_t* a, const uint32_t* b, float* d, uint32_t line) {
     const uint32_t words[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
-    const uint32_t* got = meet(meeting, ~0u, words, 6, line, caller);
+    const uint32_t* got = meet(Meeting::MatrixProduct, ~0u, words, 6, line, CALLER);
     for (int i = 0; i < 4; i++) {
         float part;
         memcpy(&part, &got[i], 4);
         d[i] += part;
     }
-}
-}  // namespace
-
-EXPORT void soft_multiply_bf16(const uint32_t* a, const uint32_t* b, float* d, uint32_t line) {
-    multiply(Meeting::MatrixBf16, a, b, d, line, CALLER);
-}
-EXPORT void soft_multiply_tf32(const uint32_t* a, const uint32_t* b, float* d, uint32_t line) {
-    multiply(Meeting::MatrixTf32, a, b, d, line, CALLER);
 }
 
 // cp.async lands as late as the program allows: when its group is waited for. Until then its target is untouchable.

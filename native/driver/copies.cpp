@@ -69,9 +69,8 @@ Fault copy(int device, uintptr_t destination, uintptr_t source, size_t bytes, co
 // does not, so late copies are late here too.
 int copyAsync(uintptr_t destination, uintptr_t source, size_t bytes, uintptr_t host, void* streamHandle, const char* call) {
     Context* context;
-    if (int status = enter(context)) return status;
     int status;
-    auto stream = streamOf(*context, streamHandle, status);
+    auto stream = enterStream(streamHandle, context, status);
     if (!stream) return status;
     const bool pageable = host && !hostMemory().contains(host, bytes);
     if (pageable && stream->capture) {
@@ -112,9 +111,8 @@ Fault fill(int device, uintptr_t destination, T value, size_t count, const char*
 template <class T>
 int fillAsync(uintptr_t destination, T value, size_t count, void* streamHandle, const char* call) {
     Context* context;
-    if (int status = enter(context)) return status;
     int status;
-    auto stream = streamOf(*context, streamHandle, status);
+    auto stream = enterStream(streamHandle, context, status);
     if (!stream) return status;
     const int device = context->device;
     return inOrder(*stream, [=] { return fill<T>(device, destination, value, count, call); });
@@ -224,11 +222,4 @@ EXPORT int cuMemsetD8Async(uintptr_t destination, unsigned char value, size_t co
 }
 EXPORT int cuMemsetD32Async(uintptr_t destination, unsigned value, size_t count, void* stream) {
     return fillAsync<uint32_t>(destination, value, count, stream, "cuMemsetD32Async");
-}
-EXPORT int cuMemsetD8_v2(uintptr_t destination, unsigned char value, size_t count) {
-    Context* context;
-    if (int status = enterOutsideCapture(context, "cuMemsetD8")) return status;
-    if (int status = cuMemsetD8Async(destination, value, count, nullptr)) return status;
-    context->legacy->synchronize();
-    return sticky(*context);
 }

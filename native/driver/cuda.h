@@ -181,8 +181,9 @@ int enter(Context*& context);
 bool& inHostFunction();
 // As enter, and not while this thread captures: what a graph cannot hold.
 int enterOutsideCapture(Context*& context, const char* call);
-// The stream behind a handle (null: the legacy stream), or null after fail().
-std::shared_ptr<Stream> streamOf(Context& context, void* handle, int& status);
+// The head of an entry point that takes a stream: as enter, then the stream behind the handle (null: the legacy stream). Null with the
+// status to return.
+std::shared_ptr<Stream> enterStream(void* handle, Context*& context, int& status);
 // Runs work in stream order, or records it when the stream captures. Work is skipped once the context has a fault.
 int enqueue(Stream& stream, Work work);
 int synchronize(Context& context);

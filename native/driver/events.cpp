@@ -41,12 +41,11 @@ EXPORT int cuEventDestroy_v2(void* handle) {
 
 EXPORT int cuEventRecord(void* handle, void* streamHandle) {
     Context* context;
-    if (int status = enter(context)) return status;
+    int status;
+    auto stream = enterStream(streamHandle, context, status);
+    if (!stream) return status;
     auto event = events().find(handle);
     if (!event) return fail(InvalidHandle, "cuEventRecord: not an event, or one that was destroyed");
-    int status;
-    auto stream = streamOf(*context, streamHandle, status);
-    if (!stream) return status;
     std::lock_guard lock(event->mutex);
     if (stream->capture) {
         event->inCapture = true;
@@ -64,12 +63,11 @@ EXPORT int cuEventRecord(void* handle, void* streamHandle) {
 
 EXPORT int cuStreamWaitEvent(void* streamHandle, void* handle, unsigned) {
     Context* context;
-    if (int status = enter(context)) return status;
+    int status;
+    auto stream = enterStream(streamHandle, context, status);
+    if (!stream) return status;
     auto event = events().find(handle);
     if (!event) return fail(InvalidHandle, "cuStreamWaitEvent: not an event, or one that was destroyed");
-    int status;
-    auto stream = streamOf(*context, streamHandle, status);
-    if (!stream) return status;
     std::lock_guard lock(event->mutex);
     if (auto capture = event->capture.lock()) {
         if (stream->capture && stream->capture != capture)

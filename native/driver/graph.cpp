@@ -37,12 +37,11 @@ EXPORT int cuGraphInstantiateWithFlags(void** executable, void* handle, unsigned
 
 EXPORT int cuGraphLaunch(void* handle, void* streamHandle) {
     Context* context;
-    if (int status = enter(context)) return status;
+    int status;
+    auto stream = enterStream(streamHandle, context, status);
+    if (!stream) return status;
     auto graph = graphs().find(handle);
     if (!graph) return fail(InvalidHandle, "cuGraphLaunch: not an executable graph, or one that was destroyed");
-    int status;
-    auto stream = streamOf(*context, streamHandle, status);
-    if (!stream) return status;
     trace("cuGraphLaunch");
     if (graph->beside.size() != graph->nodes.size()) return fail(InvalidHandle, "cuGraphLaunch: a graph that was not instantiated");
     return enqueue(*stream, [graph, context] {
@@ -60,10 +59,6 @@ EXPORT int cuGraphGetNodes(void* handle, void**, size_t* count) {
     if (!graph) return fail(InvalidHandle, "cuGraphGetNodes: not a graph, or one that was destroyed");
     *count = graph->nodes.size();
     return Success;
-}
-
-EXPORT int cuGraphUpload(void* handle, void*) {
-    return graphs().find(handle) ? int(Success) : fail(InvalidHandle, "cuGraphUpload: not an executable graph");
 }
 
 EXPORT int cuGraphDestroy(void* handle) {

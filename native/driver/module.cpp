@@ -85,10 +85,6 @@ EXPORT int cuModuleLoadData(void** handle, const void* data) {
     return Success;
 }
 
-EXPORT int cuModuleLoadDataEx(void** handle, const void* data, unsigned, const int*, void**) {
-    return cuModuleLoadData(handle, data);
-}
-
 EXPORT int cuModuleUnload(void* handle) {
     auto module = modules().take(handle);
     if (!module) return fail(InvalidHandle, "cuModuleUnload: not a module, or one that was unloaded");
@@ -159,12 +155,11 @@ EXPORT int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void* handle
 EXPORT int cuLaunchKernel(void* handle, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX, unsigned blockY,
                           unsigned blockZ, unsigned dynamicBytes, void* streamHandle, void** parameters, void** extra) {
     Context* context;
-    if (int status = enter(context)) return status;
+    int status;
+    auto stream = enterStream(streamHandle, context, status);
+    if (!stream) return status;
     auto function = functions().find(handle);
     if (!function) return fail(InvalidHandle, "cuLaunchKernel: not a function, or its module was unloaded");
-    int status;
-    auto stream = streamOf(*context, streamHandle, status);
-    if (!stream) return status;
     const Dim3 grid{gridX, gridY, gridZ}, block{blockX, blockY, blockZ};
     const char* name = function->code.name.c_str();
     if (!grid.count() || !block.count() || block.count() > 1024 || blockZ > 64 || gridX > 2147483647u || gridY > 65535 || gridZ > 65535)

@@ -93,13 +93,14 @@ int enterOutsideCapture(Context*& context, const char* call) {
     return Success;
 }
 
-std::shared_ptr<Stream> streamOf(Context& context, void* handle, int& status) {
-    auto stream = handle ? streams().find(handle) : context.legacy;
-    status = Success;
+std::shared_ptr<Stream> enterStream(void* handle, Context*& context, int& status) {
+    status = enter(context);
+    if (status) return nullptr;
+    auto stream = handle ? streams().find(handle) : context->legacy;
     if (!stream) status = fail(InvalidHandle, format("%p is not a stream, or one that was destroyed", handle));
-    else if (stream->context != &context)
+    else if (stream->context != context)
         status = fail(InvalidHandle, format("a stream of device %d used with the context of device %d", stream->context->device,
-                                            context.device));
+                                            context->device));
     return status ? nullptr : stream;
 }
 
@@ -152,8 +153,17 @@ int enqueue(Stream& stream, Work work) {
 using namespace soft;
 
 namespace {
+
 constexpr unsigned NonBlocking = 1;
+
+// A call that no graph can hold ends the capture of its stream.
+int refuseCapturing(Stream& stream, const char* call) {
+    if (!stream.capture) return Success;
+    stream.capture->invalid = true;
+    return fail(StreamCaptureUnsupported, format("%s is not permitted on a capturing stream", call));
 }
+
+}  // namespace
 
 EXPORT int cuStreamCreateWithPriority(void** handle, unsigned flags, int) {
     Context* context;
@@ -176,14 +186,10 @@ EXPORT int cuStreamDestroy_v2(void* handle) {
 
 EXPORT int cuStreamSynchronize(void* handle) {
     Context* context;
-    if (int status = enter(context)) return status;
     int status;
-    auto stream = streamOf(*context, handle, status);
+    auto stream = enterStream(handle, context, status);
     if (!stream) return status;
-    if (stream->capture) {
-        stream->capture->invalid = true;
-        return fail(StreamCaptureUnsupported, "cuStreamSynchronize is not permitted on a capturing stream");
-    }
+    if (int refused = refuseCapturing(*stream, "cuStreamSynchronize")) return refused;
     trace("cuStreamSynchronize", true);
     stream->synchronize();
     return sticky(*context);
@@ -191,14 +197,10 @@ EXPORT int cuStreamSynchronize(void* handle) {
 
 EXPORT int cuStreamQuery(void* handle) {
     Context* context;
-    if (int status = enter(context)) return status;
     int status;
-    auto stream = streamOf(*context, handle, status);
+    auto stream = enterStream(handle, context, status);
     if (!stream) return status;
-    if (stream->capture) {
-        stream->capture->invalid = true;
-        return fail(StreamCaptureUnsupported, "cuStreamQuery is not permitted on a capturing stream");
-    }
+    if (int refused = refuseCapturing(*stream, "cuStreamQuery")) return refused;
     trace("cuStreamQuery", true);
     const Clock clock = hazards().clockOf(stream->id);
     stream->demand(stream->submitted());
@@ -209,9 +211,8 @@ EXPORT int cuStreamQuery(void* handle) {
 
 EXPORT int cuLaunchHostFunc(void* handle, void (*function)(void*), void* data) {
     Context* context;
-    if (int status = enter(context)) return status;
     int status;
-    auto stream = streamOf(*context, handle, status);
+    auto stream = enterStream(handle, context, status);
     if (!stream) return status;
     trace("cuLaunchHostFunc");
     status = enqueue(*stream, [function, data] {
@@ -225,9 +226,8 @@ EXPORT int cuLaunchHostFunc(void* handle, void (*function)(void*), void* data) {
 
 EXPORT int cuStreamBeginCapture_v2(void* handle, int) {
     Context* context;
-    if (int status = enter(context)) return status;
     int status;
-    auto stream = streamOf(*context, handle, status);
+    auto stream = enterStream(handle, context, status);
     if (!stream) return status;
     if (stream == context->legacy) return fail(StreamCaptureUnsupported, "the legacy stream cannot be captured");
     if (stream->capture) return fail(IllegalState, "the stream is already capturing");
@@ -243,9 +243,8 @@ EXPORT int cuStreamBeginCapture_v2(void* handle, int) {
 EXPORT int cuStreamEndCapture(void* handle, void** graph) {
     *graph = nullptr;
     Context* context;
-    if (int status = enter(context)) return status;
     int status;
-    auto stream = streamOf(*context, handle, status);
+    auto stream = enterStream(handle, context, status);
     if (!stream) return status;
     auto capture = stream->capture;
     if (!capture || capture->origin != stream.get())
@@ -274,22 +273,11 @@ EXPORT int cuStreamEndCapture(void* handle, void** graph) {
     return Success;
 }
 
-EXPORT int cuStreamIsCapturing(void* handle, int* capturing) {
-    Context* context;
-    if (int status = enter(context)) return status;
-    int status;
-    auto stream = streamOf(*context, handle, status);
-    if (!stream) return status;
-    *capturing = !stream->capture ? 0 : stream->capture->invalid ? 2 : 1;
-    return Success;
-}
-
-// cuBLASLt look-alike: work in stream order, with a fault as result.
+// For the look-alikes of cuBLASLt and NCCL: work in stream order, with a fault as result.
 EXPORT int softEnqueue(void* handle, std::function<Fault()> work) {
     Context* context;
-    if (int status = enter(context)) return status;
     int status;
-    auto stream = streamOf(*context, handle, status);
+    auto stream = enterStream(handle, context, status);
     if (!stream) return status;
     return enqueue(*stream, [context, work = std::move(work)] {
         const Fault fault = work();

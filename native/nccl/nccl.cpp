@@ -329,20 +329,6 @@ EXPORT int ncclCommAbort(void* handle) {
     return ncclCommDestroy(handle);
 }
 
-EXPORT int ncclCommCount(void* handle, int* count) {
-    Communicator* c = find(handle);
-    if (!c) return fail(InvalidArgument, "ncclCommCount: not a communicator");
-    *count = c->group->ranks;
-    return Ok;
-}
-
-EXPORT int ncclCommUserRank(void* handle, int* rank) {
-    Communicator* c = find(handle);
-    if (!c) return fail(InvalidArgument, "ncclCommUserRank: not a communicator");
-    *rank = c->rank;
-    return Ok;
-}
-
 EXPORT int ncclCommGetAsyncError(void* handle, int* result) {
     Communicator* c = find(handle);
     if (!c) return fail(InvalidArgument, "ncclCommGetAsyncError: not a communicator");

@@ -39,7 +39,6 @@ void* soft_shared_array(const char* name, const void* declaration, unsigned long
 unsigned soft_shared_offset(const void* pointer);
 void soft_load_matrix(unsigned* registers, unsigned offset, unsigned matrices, int transposed, unsigned line);
 void soft_multiply_bf16(const unsigned* a, const unsigned* b, float* d, unsigned line);
-void soft_multiply_tf32(const unsigned* a, const unsigned* b, float* d, unsigned line);
 void soft_copy_async(unsigned offset, const void* source, unsigned bytes, unsigned validBytes);
 void soft_copy_commit();
 void soft_copy_wait(unsigned pendingGroups);
