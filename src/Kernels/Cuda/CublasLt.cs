@@ -66,7 +66,7 @@ sealed unsafe class CublasLt : IDisposable
             _library.cublasLtMatmul(
                 _handle, plan.Description, &alpha, (ulong)b.Address, plan.B, (ulong)a.Address, plan.A, &beta, (ulong)c.Address, plan.C,
                 (ulong)d.Address, plan.D, &algorithm, _workspace.Address, WorkspaceBytes, stream.Handle),
-            "cublasLtMatmul", shape);
+            "cublasLtMatmul", in shape);
     }
 
     public void Dispose()
@@ -123,25 +123,25 @@ sealed unsafe class CublasLt : IDisposable
         nint description, preference;
         Check(_library.cublasLtMatmulDescCreate(&description, CublasLtLibrary.Compute32F, CublasLtLibrary.Real32F), "cublasLtMatmulDescCreate");
         int first = shape.TransposeB ? 1 : 0, second = shape.TransposeA ? 1 : 0;
-        Check(_library.cublasLtMatmulDescSetAttribute(description, CublasLtLibrary.DescriptionTransposeA, &first, sizeof(int)), "transpose of the first operand");
-        Check(_library.cublasLtMatmulDescSetAttribute(description, CublasLtLibrary.DescriptionTransposeB, &second, sizeof(int)), "transpose of the second operand");
+        Check(_library.cublasLtMatmulDescSetAttribute(description, CublasLtLibrary.DescriptionTransposeA, &first, sizeof(int)), "cublasLtMatmulDescSetAttribute", "transpose of the first operand");
+        Check(_library.cublasLtMatmulDescSetAttribute(description, CublasLtLibrary.DescriptionTransposeB, &second, sizeof(int)), "cublasLtMatmulDescSetAttribute", "transpose of the second operand");
         int epilogue = shape.Relu ? CublasLtLibrary.EpilogueRelu : CublasLtLibrary.EpilogueDefault;
-        Check(_library.cublasLtMatmulDescSetAttribute(description, CublasLtLibrary.DescriptionEpilogue, &epilogue, sizeof(int)), "epilogue");
+        Check(_library.cublasLtMatmulDescSetAttribute(description, CublasLtLibrary.DescriptionEpilogue, &epilogue, sizeof(int)), "cublasLtMatmulDescSetAttribute", "epilogue");
         nint a = Layout(shape.TypeA, shape.RowsA, shape.ColumnsA, shape.StrideA);
         nint b = Layout(shape.TypeB, shape.RowsB, shape.ColumnsB, shape.StrideB);
         nint c = Layout(shape.TypeD, shape.RowsD, shape.ColumnsD, shape.StrideC), d = Layout(shape.TypeD, shape.RowsD, shape.ColumnsD, shape.StrideD);
         Check(_library.cublasLtMatmulPreferenceCreate(&preference), "cublasLtMatmulPreferenceCreate");
         nuint workspace = WorkspaceBytes;
-        Check(_library.cublasLtMatmulPreferenceSetAttribute(preference, CublasLtLibrary.PreferenceWorkspaceBytes, &workspace, (nuint)sizeof(nuint)), "workspace preference");
+        Check(_library.cublasLtMatmulPreferenceSetAttribute(preference, CublasLtLibrary.PreferenceWorkspaceBytes, &workspace, (nuint)sizeof(nuint)), "cublasLtMatmulPreferenceSetAttribute", "workspace bytes");
         uint alignment = AlignmentBytes;
         for (int attribute = CublasLtLibrary.PreferenceAlignmentA; attribute <= CublasLtLibrary.PreferenceAlignmentD; attribute++)
         {
-            Check(_library.cublasLtMatmulPreferenceSetAttribute(preference, attribute, &alignment, sizeof(uint)), "alignment preference");
+            Check(_library.cublasLtMatmulPreferenceSetAttribute(preference, attribute, &alignment, sizeof(uint)), "cublasLtMatmulPreferenceSetAttribute", "alignment");
         }
 
         CublasLtHeuristic* candidates = stackalloc CublasLtHeuristic[CandidatesMost];
         int found;
-        Check(_library.cublasLtMatmulAlgoGetHeuristic(_handle, description, b, a, c, d, preference, CandidatesMost, candidates, &found), "cublasLtMatmulAlgoGetHeuristic", shape);
+        Check(_library.cublasLtMatmulAlgoGetHeuristic(_handle, description, b, a, c, d, preference, CandidatesMost, candidates, &found), "cublasLtMatmulAlgoGetHeuristic", in shape);
         Check(_library.cublasLtMatmulPreferenceDestroy(preference), "cublasLtMatmulPreferenceDestroy");
         int usable = 0;
         for (int i = 0; i < found; i++)
@@ -154,7 +154,7 @@ sealed unsafe class CublasLt : IDisposable
 
         if (usable == 0)
         {
-            throw new InvalidOperationException($"{_library.Path} has no algorithm for {shape}");
+            throw new InvalidOperationException($"{_library.Path} has no algorithm for {shape.Key}");
         }
 
         Plan plan = new(description, a, b, c, d, candidates[0].Algorithm);
@@ -207,25 +207,44 @@ sealed unsafe class CublasLt : IDisposable
         }
 
         int fastest = ProductChoices.Fastest(milliseconds);
-        Check(float.IsPositiveInfinity(milliseconds[fastest][0]) ? refusal : 0, "cublasLtMatmul, every candidate");
+        Check(float.IsPositiveInfinity(milliseconds[fastest][0]) ? refusal : 0, "cublasLtMatmul", "every candidate");
         return fastest;
     }
 
     nint Layout(ElementType type, int rows, int columns, int stride)
     {
         nint layout;
-        Check(_library.cublasLtMatrixLayoutCreate(&layout, TypeOf(type), (ulong)columns, (ulong)rows, stride), "cublasLtMatrixLayoutCreate");
+        Check(_library.cublasLtMatrixLayoutCreate(&layout, TypeOf(type), (ulong)columns, (ulong)rows, stride), "cublasLtMatrixLayoutCreate", "leading dimension", stride);
         return layout;
     }
 
-    void Check(int status, string call, Shape shape = default)
+    // The texts are built only when a call failed: in steady state a check is a comparison.
+    void Check(int status, string call, string argument = "")
     {
         if (status != 0)
         {
-            string what = shape == default ? "" : $" for {shape}";
-            throw new InvalidOperationException($"{call}{what} failed: {_library.NameOf(status)} ({status}) on {_context.Selector}");
+            throw Failed(status, call, argument);
         }
     }
+
+    void Check(int status, string call, string argument, long value)
+    {
+        if (status != 0)
+        {
+            throw Failed(status, call, $"{argument} {value}");
+        }
+    }
+
+    void Check(int status, string call, in Shape shape)
+    {
+        if (status != 0)
+        {
+            throw Failed(status, call, shape.Key);
+        }
+    }
+
+    InvalidOperationException Failed(int status, string call, string arguments) =>
+        new($"{call}({arguments}) failed on {_context.Selector}: {_library.NameOf(status)} ({status}), {_library.MeaningOf(status)}");
 
     readonly record struct Plan(nint Description, nint A, nint B, nint C, nint D, CublasLtAlgorithm Algorithm);
 

@@ -72,6 +72,11 @@ sealed unsafe class CudaKernel
     /// <summary>Queues the kernel. Throws at once for a wrong launch; what goes wrong while it runs comes at a later call.</summary>
     public void Launch(CudaStream stream, LaunchSize grid, LaunchSize block, int sharedBytes, params ReadOnlySpan<KernelArgument> arguments)
     {
+        if (arguments.Length > ArgumentsMost)
+        {
+            throw new ArgumentException($"kernel {Name}: {arguments.Length} arguments given, at most {ArgumentsMost} have a place");
+        }
+
         if (_parameterBytes is not null)
         {
             CheckArguments(arguments);

@@ -74,7 +74,7 @@ sealed unsafe class CudaRuntimeCompiler(Nvrtc nvrtc, CubinCache? cache, Func<str
     {
         using NativeStrings texts = new([source, name, header, SharedHeader, .. options]);
         nint program;
-        nvrtc.Check(nvrtc.nvrtcCreateProgram(&program, texts[0], texts[1], 1, texts.From(2), texts.From(3)), "nvrtcCreateProgram");
+        nvrtc.Check(nvrtc.nvrtcCreateProgram(&program, texts[0], texts[1], 1, texts.From(2), texts.From(3)), "nvrtcCreateProgram", name);
         try
         {
             int status = nvrtc.nvrtcCompileProgram(program, options.Length, texts.From(4));
@@ -85,11 +85,11 @@ sealed unsafe class CudaRuntimeCompiler(Nvrtc nvrtc, CubinCache? cache, Func<str
             }
 
             nuint bytes;
-            nvrtc.Check(nvrtc.nvrtcGetCUBINSize(program, &bytes), "nvrtcGetCUBINSize");
+            nvrtc.Check(nvrtc.nvrtcGetCUBINSize(program, &bytes), "nvrtcGetCUBINSize", name);
             byte[] image = new byte[bytes];
             fixed (byte* to = image)
             {
-                nvrtc.Check(nvrtc.nvrtcGetCUBIN(program, to), "nvrtcGetCUBIN");
+                nvrtc.Check(nvrtc.nvrtcGetCUBIN(program, to), "nvrtcGetCUBIN", name);
             }
 
             return new CompiledKernels(name, architecture, image, log);

@@ -175,6 +175,12 @@ public class BindingTests(SoftwareCuda cuda)
             Assert.Throws<ArgumentException>(() => kernel.Launch(cuda.Stream, 1, 32, 0, 1UL, 2UL, 3L, 4)).Message, StringComparison.Ordinal);
     }
 
+    // A driver before CUDA 12.4 does not tell how many there are, and the places for them lie on the stack.
+    [Fact]
+    public void Launch_MoreArgumentsThanPlaces_IsRefused() =>
+        Assert.Contains("33 arguments given, at most 32",
+            Assert.Throws<ArgumentException>(() => cuda.Kernel("rmsnorm.cu", "rmsnorm_weight_gradient").Launch(cuda.Stream, 1, 32, 0, new KernelArgument[33])).Message, StringComparison.Ordinal);
+
     [Fact]
     public void Launch_SharedMemoryPast48KiB_NeedsPermission()
     {

@@ -78,6 +78,36 @@ public class CublasLtTests(SoftwareCuda cuda)
     }
 
     [Fact]
+    public void Multiply_RefusedByTheLibrary_NamesCallShapeMeaningAndDevice()
+    {
+        using CublasLt products = new(cuda.Context);
+        using var memory = cuda.Upload<float>(new float[64]);
+        Tensor x = new((nint)memory.Address, ElementType.Float32, 8, 8), overlapping = x with { Stride = 4 };
+        string message = Assert.Throws<InvalidOperationException>(() => products.Multiply(cuda.Stream, overlapping, false, x, false, x, 1, 0)).Message;
+        Assert.Contains("cublasLtMatmulAlgoGetHeuristic(Float32[8,8:4]*Float32[8,8:8]=Float32[8,8:8]) failed on softcuda:0", message, StringComparison.Ordinal);
+        Assert.Contains("CUBLAS_STATUS_INVALID_VALUE (7), a handle, size or shape does not fit", message, StringComparison.Ordinal);
+    }
+
+    // Operands and results apart: all that the two products share is the workspace.
+    [Fact]
+    public void Multiply_OnTwoStreamsAtOnce_IsARaceForTheWorkspace()
+    {
+        using CudaContext context = CudaContext.Open("softcuda:1");
+        CudaStream first = new(context), second = new(context);
+        CublasLt products = new(context);
+        CudaDeviceVariable<float> memory = new(context, 128);
+        memory.CopyFrom(new float[128]);
+        foreach ((CudaStream stream, ulong at) in new[] { (first, memory.Address), (second, memory.Address + 256) })
+        {
+            Tensor x = new((nint)at, ElementType.Float32, 8, 8);
+            products.Multiply(stream, x, false, x, false, x, 1, 0);
+        }
+
+        Assert.Contains("race between streams: cublasLtMatmul writes byte 0 of allocation", Assert.Throws<CudaException>(context.Synchronize).Message, StringComparison.Ordinal);
+        context.Reset();
+    }
+
+    [Fact]
     public void Multiply_KnownShape_AllocatesNothing()
     {
         using CublasLt products = new(cuda.Context);

@@ -36,6 +36,7 @@ sealed unsafe class CublasLtLibrary
 
     public readonly delegate* unmanaged[Cdecl]<nuint> cublasLtGetVersion;
     public readonly delegate* unmanaged[Cdecl]<int, byte*> cublasLtGetStatusName;
+    public readonly delegate* unmanaged[Cdecl]<int, byte*> cublasLtGetStatusString;
     public readonly delegate* unmanaged[Cdecl]<nint*, int> cublasLtCreate;
     public readonly delegate* unmanaged[Cdecl]<nint, int> cublasLtDestroy;
     public readonly delegate* unmanaged[Cdecl]<nint*, int, int, int> cublasLtMatmulDescCreate;
@@ -54,6 +55,7 @@ sealed unsafe class CublasLtLibrary
         Path = library.Path;
         cublasLtGetVersion = (delegate* unmanaged[Cdecl]<nuint>)library.Export("cublasLtGetVersion");
         cublasLtGetStatusName = (delegate* unmanaged[Cdecl]<int, byte*>)library.Export("cublasLtGetStatusName");
+        cublasLtGetStatusString = (delegate* unmanaged[Cdecl]<int, byte*>)library.Export("cublasLtGetStatusString");
         cublasLtCreate = (delegate* unmanaged[Cdecl]<nint*, int>)library.Export("cublasLtCreate");
         cublasLtDestroy = (delegate* unmanaged[Cdecl]<nint, int>)library.Export("cublasLtDestroy");
         cublasLtMatmulDescCreate = (delegate* unmanaged[Cdecl]<nint*, int, int, int>)library.Export("cublasLtMatmulDescCreate");
@@ -76,4 +78,6 @@ sealed unsafe class CublasLtLibrary
     public long Version => (long)cublasLtGetVersion();
 
     public string NameOf(int status) => Marshal.PtrToStringUTF8((nint)cublasLtGetStatusName(status)) ?? $"status {status}";
+
+    public string MeaningOf(int status) => Marshal.PtrToStringUTF8((nint)cublasLtGetStatusString(status)) ?? "no description";
 }

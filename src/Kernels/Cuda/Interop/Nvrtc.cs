@@ -44,11 +44,12 @@ sealed unsafe class Nvrtc
     public string Fingerprint =>
         IsSoftware ? Marshal.PtrToStringUTF8((nint)_softNvrtcFingerprint())! : $"nvrtc {Version}";
 
-    public void Check(int status, string call)
+    /// <summary>Throws when status is not 0; NVRTC's own text is name and meaning in one.</summary>
+    public void Check(int status, string call, string argument = "")
     {
         if (status != 0)
         {
-            throw new InvalidOperationException($"{call} failed: {NameOf(status)} ({status}), library {Path}");
+            throw new InvalidOperationException($"{call}({argument}) failed: {NameOf(status)} ({status}), library {Path}");
         }
     }
 
