@@ -56,6 +56,34 @@ public sealed class SoftwareDeviceTests : IDisposable
         Run("export --checkpoint moved --out hf").Succeeded();
     }
 
+    // Two processes want one kernel at the same time, and nobody has compiled it; then the file is damaged.
+    [Fact]
+    public void Kernels_TwoProcessesAndOneEmptyCache_LeaveOneWholeFile()
+    {
+        string cache = Path.Combine(_folder.Path, "cubin");
+        Process Start(string line) => EngineProcess.Start(_folder.Path, [("ORION_CUBIN_CACHE", cache)], line.Split(' '));
+        Process[] both = [.. Enumerable.Range(0, 2).Select(_ => Start("kernels check --device softcuda:0 --kernel silu_forward"))];
+        foreach (Process process in both)
+        {
+            using (process)
+            {
+                Assert.Contains("1 kernel, 5 shapes: all within their tolerances", EngineProcess.End(process, TimeSpan.FromMinutes(1)).Succeeded().Output, StringComparison.Ordinal);
+            }
+        }
+
+        string file = Assert.Single(Directory.GetFiles(cache));
+        byte[] whole = File.ReadAllBytes(file);
+        File.WriteAllBytes(file, whole[..^1]);
+        using Process bench = Start("kernels bench --device softcuda:0 --kernel silu_forward --size 1 --json");
+        JsonObject timed = EngineProcess.End(bench, TimeSpan.FromMinutes(1)).Succeeded().Json;
+        Assert.Equal(whole.Length, new FileInfo(Assert.Single(Directory.GetFiles(cache))).Length);
+        Assert.Equal((true, "software CUDA device 0"), ((bool)timed["software"]!, (string)timed["name"]!));
+        JsonNode row = Assert.Single(timed["kernels"]!.AsArray())!;
+        Assert.Equal("silu_forward", (string)row["kernel"]!);
+        double ratio = (double)row["bytes"]! / ((double)row["timeUsMedian"]! * 1e-6) / (double)row["copyBytesPerSecond"]!;
+        Assert.Equal(ratio, (double)row["ratio"]!, 1e-9 * ratio);
+    }
+
     [Fact]
     public void Swarm_OnSoftwareDevices_EqualsTheSingleProcessToTheBit()
     {

@@ -40,14 +40,25 @@ static partial class EngineProcess
         return new EngineResult(process.ExitCode, output.Result, error.Result);
     }
 
-    public static Process Start(string workingDirectory, params string[] arguments) =>
-        Process.Start(new ProcessStartInfo("dotnet", [_engine, .. arguments])
+    public static Process Start(string workingDirectory, params string[] arguments) => Start(workingDirectory, [], arguments);
+
+    /// <summary>With variables of its own in the environment.</summary>
+    public static Process Start(string workingDirectory, (string Name, string Value)[] variables, string[] arguments)
+    {
+        ProcessStartInfo start = new("dotnet", [_engine, .. arguments])
         {
             WorkingDirectory = workingDirectory,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
             RedirectStandardInput = true,
-        })!;
+        };
+        foreach ((string name, string value) in variables)
+        {
+            start.Environment[name] = value;
+        }
+
+        return Process.Start(start)!;
+    }
 
     /// <summary>What Ctrl-C sends to a process.</summary>
     public static void Interrupt(int process) => Assert.Equal(0, Kill(process, 2));

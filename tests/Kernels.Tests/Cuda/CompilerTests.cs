@@ -51,6 +51,19 @@ public sealed class CompilerTests : IDisposable
     }
 
     [Fact]
+    public void SharedHeaderOrCompiler_Changed_HasItsOwnFile()
+    {
+        Compiler().CompileText("a.cu", Good, "sm_80");
+        new CudaRuntimeCompiler(CudaLibraries.Software.Nvrtc, new CubinCache(_folder), name => KernelSources.Read(name) + "\n").CompileText("a.cu", Good, "sm_80");
+        Assert.Equal(2, Directory.GetFiles(_folder, "*.cubin").Length);
+        if (CudaLibraries.Real.NvrtcNotSupportedReason is null)
+        {
+            new CudaRuntimeCompiler(CudaLibraries.Real.Nvrtc, new CubinCache(_folder)).CompileText("a.cu", Good, "sm_80");
+            Assert.Equal(3, Directory.GetFiles(_folder, "*.cubin").Length);
+        }
+    }
+
+    [Fact]
     public void DamagedFile_IsCompiledAgain()
     {
         byte[] image = Compiler().CompileText("a.cu", Good, "sm_80").Image;

@@ -129,6 +129,51 @@ public class ElementKernelTests(SoftwareCuda cuda)
         Bf16.Close(expected, actual, Steps * 2 * Bf16.Single, Steps * 0.01 * 32 * Bf16.Single, "master");
     }
 
+    // At rate 0 an update is w*1 - 0*x, x not negative: every finite master, subnormals and both zeros too, must come out with the bits that went in.
+    [Theory]
+    [InlineData("adamw")]
+    [InlineData("muon_update")]
+    public void MasterInHalves_UpdateOfNothing_KeepsEveryBit(string kernel)
+    {
+        const int Rows = 24, Columns = 40, Count = Rows * Columns;
+        Random random = new(24);
+        float[] master = [0f, -0f, float.Epsilon, float.MaxValue, .. Enumerable.Range(0, Count - 4).Select(_ => Finite(random))];
+        using var weight = cuda.Upload<ushort>([.. master.Select(w => BFloat16.Split(w).High)]);
+        using var low = cuda.Upload<ushort>([.. master.Select(w => BFloat16.Split(w).Low)]);
+        using var scale = cuda.Upload<float>([1f]);
+        using var g = cuda.Upload<float>([.. master.Select(_ => random.NextSingle())]);
+        using var m = cuda.Upload<float>(new float[Count]);
+        using var v = cuda.Upload<float>(new float[Count]);
+        using var direction = cuda.Upload<ushort>([.. Bf16.Random(random, Count).Select(x => (ushort)(x & 0x7FFF))]);
+        using var ofAdamW = Settings(step: 1, rate: 0f);
+        using var ofMuon = cuda.Upload<float>([0f, 0.95f, 0.1f]);
+        if (kernel == "adamw")
+        {
+            cuda.Kernel("adamw.cu", kernel).Launch(cuda.Stream, (Count + 1023) / 1024, 256, 0,
+                weight.Address, low.Address, g.Address, m.Address, v.Address, ofAdamW.Address, scale.Address, (long)Count);
+        }
+        else
+        {
+            cuda.Kernel("muon.cu", kernel).Launch(cuda.Stream, new((Columns + 31) / 32, (Rows + 31) / 32, 1), 256, 0,
+                weight.Address, low.Address, direction.Address, ofMuon.Address, scale.Address, Rows, Columns);
+        }
+
+        ushort[] words = cuda.Download(low);
+        uint[] after = [.. cuda.Download(weight).Select((high, i) => BitConverter.SingleToUInt32Bits(BFloat16.Join(high, words[i])))];
+        Assert.Equal([.. master.Select(BitConverter.SingleToUInt32Bits)], after);
+    }
+
+    static float Finite(Random random)
+    {
+        float value;
+        do
+        {
+            value = BitConverter.UInt32BitsToSingle((uint)random.NextInt64(1L << 32));
+        }
+        while (!float.IsFinite(value));
+        return value;
+    }
+
     [Fact]
     public void AdamW_StochasticRounding_IsUnbiasedAndIndependentOfTheLaunch()
     {

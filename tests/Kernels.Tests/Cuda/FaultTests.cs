@@ -47,8 +47,17 @@ public sealed class FaultTests : PlantedFaults
     }
 
     [Fact]
-    public void HostPointer_NotPageLocked_IsRefused() =>
-        Assert.Contains("a null pointer", Fault(Kernel("float* x", "x[0] = 1.0f;"), 1, 0, 0UL), StringComparison.Ordinal);
+    public void NullPointer_Write_IsRefused() =>
+        Assert.Contains("write of 4 bytes at 0x0: a null pointer", Fault(Kernel("float* x", "x[0] = 1.0f;"), 1, 0, 0UL), StringComparison.Ordinal);
+
+    [Fact]
+    public unsafe void HostPointer_NotPageLocked_IsRefused()
+    {
+        float ofTheHost = 0;
+        string text = Fault(Kernel("float* x", "x[0] = 1.0f;"), 1, 0, (ulong)&ofTheHost);
+        Assert.Contains("no memory of this device and not page-locked host memory", text, StringComparison.Ordinal);
+        Assert.Equal(0, ofTheHost);
+    }
 
     [Fact]
     public void MissingBarrier_SharedReversal_IsARace()

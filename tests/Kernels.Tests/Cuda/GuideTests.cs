@@ -59,6 +59,14 @@ public partial class GuideTests(SoftwareCuda cuda)
     }
 
     [Fact]
+    public void Head_OfEverySource_SaysBytesFlopsAndWhatBoundsThem() => Assert.All(KernelSources.Names, name =>
+    {
+        string head = string.Join('\n', KernelSources.Read(name).Split('\n').TakeWhile(line => line.StartsWith("//", StringComparison.Ordinal)));
+        Assert.All((string[])["bytes", "// Traffic", "// Math", "// Goal", "bound", "// Launch"], word => Assert.Contains(word, head.Replace("// Tiles", "// Launch", StringComparison.Ordinal), StringComparison.Ordinal));
+        Assert.Matches("FLOP|operations|addition", head);
+    });
+
+    [Fact]
     public void Words_OfTheTable_AreInPtx()
     {
         string ptx = KernelSources.Read("ptx.cuh");

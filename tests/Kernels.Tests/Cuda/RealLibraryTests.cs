@@ -31,24 +31,29 @@ public unsafe class RealLibraryTests
 
     // Layouts of the wheels of CUDA 12 (a folder a library) and CUDA 13 (one folder), and of a toolkit.
     [Theory]
-    [InlineData("lib/python3.12/site-packages/nvidia/cu13/lib/libnvrtc.so.13")]
-    [InlineData("lib/python3.11/site-packages/nvidia/cuda_nvrtc/lib/libnvrtc.so.12")]
-    [InlineData("lib/python3.12/dist-packages/nvidia/cuda_nvrtc/lib/libnvrtc.so.12")]
-    public void Wheel_InTheActiveEnvironment_IsTriedBeforeTheLoadersOwn(string file)
+    [InlineData("VIRTUAL_ENV", "lib/python3.12/site-packages/nvidia/cu13/lib/libnvrtc.so.13")]
+    [InlineData("VIRTUAL_ENV", "lib/python3.11/site-packages/nvidia/cuda_nvrtc/lib/libnvrtc.so.12")]
+    [InlineData("VIRTUAL_ENV", "lib/python3.12/dist-packages/nvidia/cuda_nvrtc/lib/libnvrtc.so.12")]
+    [InlineData("CONDA_PREFIX", "lib/python3.12/site-packages/nvidia/cublas/lib/libcublasLt.so.12")]
+    [InlineData("CONDA_PREFIX", "lib/python3.12/site-packages/nvidia/cu13/lib/libcublasLt.so.13")]
+    [InlineData("CUDA_PATH", "lib64/libnvrtc.so.11.2")]
+    [InlineData("CUDA_PATH", "lib64/libcublasLt.so.11")]
+    [InlineData("CUDA_HOME", "lib/libnvrtc.so.13")]
+    public void Library_WhereAVariablePoints_IsTriedBeforeTheLoadersOwn(string variable, string file)
     {
         string root = Directory.CreateTempSubdirectory("orion-wheels-").FullName, path = Path.Combine(root, file);
-        string? before = Environment.GetEnvironmentVariable("VIRTUAL_ENV");
+        string? before = Environment.GetEnvironmentVariable(variable);
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(path)!);
             File.WriteAllText(path, "");
-            Environment.SetEnvironmentVariable("VIRTUAL_ENV", root);
-            List<string> candidates = [.. LibrarySearch.Real(LibrarySearch.NvrtcNames)];
+            Environment.SetEnvironmentVariable(variable, root);
+            List<string> candidates = [.. LibrarySearch.Real(file.Contains("nvrtc", StringComparison.Ordinal) ? LibrarySearch.NvrtcNames : LibrarySearch.CublasLtNames)];
             Assert.InRange(candidates.IndexOf(path), 0, candidates.IndexOf(Path.GetFileName(path)) - 1);
         }
         finally
         {
-            Environment.SetEnvironmentVariable("VIRTUAL_ENV", before);
+            Environment.SetEnvironmentVariable(variable, before);
             Directory.Delete(root, recursive: true);
         }
     }
