@@ -42,7 +42,7 @@ static class GenerateCommand
     static int Generate(LoadedModel loaded, string prompt, int count, SamplingOptions sampling, CommandOutput output)
     {
         using Interrupt interrupt = new(Console.Error, "");
-        using Generator generator = new(loaded.Parameters);
+        using Generator generator = new(loaded.Parameters, loaded.Wire);
         int[] start = [.. loaded.Tokenizer.Encode(prompt)];
         long began = TimeProvider.System.GetTimestamp();
         Decoder utf8 = Encoding.UTF8.GetDecoder();

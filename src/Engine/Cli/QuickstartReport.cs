@@ -85,7 +85,7 @@ sealed class QuickstartReport(ResolvedRun run, LocalSwarm swarm)
     static string Sample(string checkpoint)
     {
         using LoadedModel loaded = new(checkpoint, Devices.Open("cpu", 0));
-        using Generator generator = new(loaded.Parameters);
+        using Generator generator = new(loaded.Parameters, loaded.Wire);
         int[] prompt = [.. System.Text.Encoding.UTF8.GetBytes(SamplePrompt).Select(b => (int)b)];
         return SamplePrompt + System.Text.Encoding.UTF8.GetString([.. generator.Generate(prompt, 160, new SamplingOptions(0.7)).Select(id => (byte)id)]);
     }

@@ -9,6 +9,10 @@ static class BoundaryPlaces
     /// <summary>True when this block ends in the encoder.</summary>
     public static bool SendsCode(this ModelConfig model, int layer) => model.ReceivesCode(layer + 1);
 
+    /// <summary>True when a code stays within the range: one of its blocks sends it, another receives it.</summary>
+    public static bool HasCodesWithin(this ModelConfig model, StageRange range) =>
+        model.HasCodes && model.Boundaries.Any(boundary => boundary > range.FirstBlock && boundary < range.EndBlock);
+
     /// <summary>True when this block starts from the decoder.</summary>
     public static bool ReceivesCode(this ModelConfig model, int layer)
     {

@@ -17,12 +17,13 @@ sealed class Generator : IDisposable
     readonly float[] _hostLogits;
 
     /// <param name="parameters">Sets that cover the model in order.</param>
-    public Generator(IReadOnlyList<ParameterSet> parameters)
+    /// <param name="wire">How codes cross the model's boundaries.</param>
+    public Generator(IReadOnlyList<ParameterSet> parameters, WireFormat wire)
     {
         _device = parameters[0].Device;
         Model = parameters[0].Model;
         int chunk = Math.Min(ChunkTokens, Model.Context);
-        _chain = new StageChain(parameters, new StageOptions(1, chunk, Training: false, Cached: true), WireFormat.Float32);
+        _chain = new StageChain(parameters, new StageOptions(1, chunk, wire, Training: false, Cached: true));
         _logits = new Tensor(_device.Allocate(4L * Model.Vocabulary, "logits"), ElementType.Float32, 1, Model.Vocabulary);
         _hostLogits = new float[Model.Vocabulary];
     }

@@ -1,5 +1,5 @@
 // Every stage of a model in one process, one after the other, with the code handed from stage to stage: what a swarm
-// computes, without the network. Float32 hand-over copies the bits; a narrower wire rounds exactly as it does between peers.
+// computes, without the network. A wire that holds the compute type copies the bits; a narrower one rounds exactly as between peers.
 using OrionNative.Kernels;
 
 namespace OrionNative.Engine.Model;
@@ -12,18 +12,18 @@ sealed class StageChain : IDisposable
     readonly nint _packed;
 
     /// <summary>Builds the stages over parameter sets that cover the model in order. The parameters are shared, not owned.</summary>
-    public StageChain(IReadOnlyList<ParameterSet> parameters, StageOptions options, WireFormat wire)
+    public StageChain(IReadOnlyList<ParameterSet> parameters, StageOptions options)
     {
-        (_device, _wire) = (parameters[0].Device, wire);
+        (_device, _wire) = (parameters[0].Device, options.Wire);
         Stages = new StageModel[parameters.Count];
         for (int i = 0; i < Stages.Length; i++)
         {
             Stages[i] = new StageModel(parameters[i], options);
         }
 
-        if (Stages.Length > 1 && wire != WireFormat.Float32)
+        if (Stages.Length > 1 && CodeWire.Rounds(_wire, _device.ComputeType))
         {
-            _packed = _device.Allocate(CodeWire.Bytes(wire, options.Rows, parameters[0].Model.BoundaryWidth), "codes between the stages");
+            _packed = _device.Allocate(CodeWire.Bytes(_wire, options.Rows, parameters[0].Model.BoundaryWidth), "codes between the stages");
         }
     }
 
@@ -84,7 +84,7 @@ sealed class StageChain : IDisposable
 
     void HandOver(Tensor from, Tensor to)
     {
-        if (_wire == WireFormat.Float32)
+        if (_packed == 0)
         {
             _device.Ops.Copy(from, to);
             return;

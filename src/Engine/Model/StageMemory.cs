@@ -29,9 +29,10 @@ readonly record struct Offloaded(int Frame, nint Device, long HostOffset, long B
 /// <param name="Product">SwiGLU's output, and in backward its gradient [R, F].</param>
 /// <param name="QueryKeyValueGradient">[R, (H+2G)*D].</param>
 /// <param name="AnchorRowGradient">[R, r].</param>
+/// <param name="PackedCode">A code as it would be on the wire; only where <see cref="StageMemory.RoundsCodes"/>.</param>
 /// <param name="Sums">Float64 results that the host reads.</param>
 sealed record ScratchMemory(
-    Tensor Branch, Tensor Stream, Tensor Product, Tensor QueryKeyValueGradient, Tensor AnchorRowGradient, nint Attention, nint Classifier,
+    Tensor Branch, Tensor Stream, Tensor Product, Tensor QueryKeyValueGradient, Tensor AnchorRowGradient, nint PackedCode, nint Attention, nint Classifier,
     Tensor Sums, Tensor RotaryTable);
 
 /// <summary>Keys and values of the tokens so far, of one block and one sequence: [context, G*D] each.</summary>
@@ -49,6 +50,7 @@ sealed class StageMemory
     public StageMemory(ModelConfig model, StageRange range, StageOptions options, IDeviceSizes device, Arena arena)
     {
         (_model, _range, _options, _type) = (model, range, options, device.ComputeType);
+        RoundsCodes = model.HasCodesWithin(range) && CodeWire.Rounds(options.Wire, _type);
         IsOffloaded = options.Offload && options.Training && device.IsApart;
         long before = arena.Bytes;
         Scratch = LayScratch(arena, device.Scratch);
@@ -85,6 +87,9 @@ sealed class StageMemory
 
     public long CacheBytes { get; }
 
+    /// <summary>True when codes stay within the stage that would lose bits on the wire.</summary>
+    public bool RoundsCodes { get; }
+
     /// <summary>True when what blocks keep goes to host memory.</summary>
     public bool IsOffloaded { get; }
 
@@ -113,6 +118,7 @@ sealed class StageMemory
             Product: arena.Take(_type, Rows, _model.FeedForward),
             QueryKeyValueGradient: training ? arena.Take(_type, Rows, PackedColumns) : default,
             AnchorRowGradient: training && _model.AnchorRank > 0 ? arena.Take(_type, Rows, _model.AnchorRank) : default,
+            PackedCode: RoundsCodes ? arena.TakeBytes(CodeWire.Bytes(_options.Wire, Rows, _model.CodeWidth)) : 0,
             Attention: training ? arena.TakeBytes(sizes.AttentionBackwardBytes(shape)) : 0,
             Classifier: _range.HasHead ? arena.TakeBytes(sizes.ClassifierBytes(Rows, _model.Width, _model.Vocabulary)) : 0,
             Sums: arena.Take(ElementType.Float64, 1, 1),

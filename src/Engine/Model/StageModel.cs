@@ -1,6 +1,7 @@
 // A stage of the model: forward from token ids or a code to a code or the head's input, backward the same way back.
 // Each microbatch in flight lives in a slot; calls for different slots may interleave in any order (1F1B), and weight
 // gradients sum in the order of the backward calls. Nothing is allocated after construction.
+// At a boundary inside the stage the code, and going back its gradient, loses the bits that it would lose on the wire.
 // Invariant: a model cut anywhere gives the bits of the uncut one; the only thing that crosses is the code tensor.
 using System.Runtime.InteropServices;
 using OrionNative.Engine.Run;
@@ -172,6 +173,7 @@ sealed class StageModel : IDisposable
             if (block.Sends)
             {
                 block.Encode(x, rows);
+                Cross(x.CodeOut, isInside: i + 1 < _blocks.Length);
             }
 
             Depart(slot, i);
@@ -256,7 +258,12 @@ sealed class StageModel : IDisposable
         {
             Fetch(slot, i - 1);
             _frames?.Await(_memory.Moves[slot, i].Frame);
-            BlockBackward(_blocks[i], memory.Blocks[i].Rows(rows), Pass(slot, i), stream);
+            BlockActivations x = memory.Blocks[i].Rows(rows);
+            BlockBackward(_blocks[i], x, Pass(slot, i), stream);
+            if (_blocks[i].Receives)
+            {
+                Cross(x.CodeInGradient, isInside: i > 0);
+            }
         }
 
         if (Range.HasEmbedding)
@@ -269,6 +276,16 @@ sealed class StageModel : IDisposable
         }
 
         _frames?.End();
+    }
+
+    // what the other side of the boundary would have unpacked; the sender's own copy has no other reader
+    void Cross(Tensor code, bool isInside)
+    {
+        if (isInside && _memory.RoundsCodes)
+        {
+            _ops.CodePack(code, Options.Wire, _memory.Scratch.PackedCode);
+            _ops.CodeUnpack(_memory.Scratch.PackedCode, Options.Wire, code);
+        }
     }
 
     void BlockBackward(Block block, BlockActivations x, BlockPass pass, Tensor stream)

@@ -66,7 +66,7 @@ sealed unsafe class StageWorker : IDisposable
     }
 
     static StageOptions OptionsOf(RunConfig run, int slots) =>
-        new(run.MicrobatchSize, run.Sequence, slots, run.Recompute, Offload: run.OffloadsActivations);
+        new(run.MicrobatchSize, run.Sequence, run.Wire, slots, run.Recompute, Offload: run.OffloadsActivations);
 
     /// <summary>The model that this is a stage of.</summary>
     public ModelConfig Model { get; }

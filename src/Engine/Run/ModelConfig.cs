@@ -1,6 +1,6 @@
 // The shape of a model: a Llama-style decoder (RMSNorm, rotary embedding, grouped-query attention, SwiGLU, no biases,
 // untied head), and where it is cut. A cut with a boundary kind other than None is part of the model: it adds weights and
-// is trained with it. Cuts of kind None may be placed anywhere and change nothing.
+// is trained with it. Cuts of kind None may be placed anywhere and change nothing but what a narrow wire rounds there.
 namespace OrionNative.Engine.Run;
 
 /// <summary>What crosses a boundary between two stages.</summary>

@@ -23,11 +23,11 @@ sealed class Evaluator : IDisposable
     /// <param name="parameters">Sets that cover the model in order.</param>
     /// <param name="sequences">Windows that go through at a time.</param>
     /// <param name="tokens">T, inputs of a window.</param>
-    /// <param name="wire">How codes cross between the sets.</param>
+    /// <param name="wire">How codes cross the model's boundaries.</param>
     public Evaluator(IReadOnlyList<ParameterSet> parameters, int sequences, int tokens, WireFormat wire)
     {
         (_sequences, _tokens) = (sequences, tokens);
-        _chain = new StageChain(parameters, new StageOptions(sequences, tokens, Training: false), wire);
+        _chain = new StageChain(parameters, new StageOptions(sequences, tokens, wire, Training: false));
         _inputs = new int[sequences * tokens];
         _targets = new int[_inputs.Length];
     }

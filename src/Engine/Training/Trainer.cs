@@ -1,5 +1,5 @@
 // Training in one process: M microbatches, then one optimizer step, over a chain of stages that is cut where the run's
-// boundaries are. With Float32 codes the result is what a swarm of the same stages computes, bit for bit.
+// boundaries are. With codes, or on a wire that holds the compute type, a swarm of any stages with one replica each has its bits.
 //   loss = sum over the step's tokens / tokens      gradient of exactly this      g *= min(1, clip/|g|)      optimizer step
 // Everything of a step depends on (weights, optimizer state, step number) alone, so a resumed run continues exactly.
 using System.Diagnostics;
@@ -40,7 +40,7 @@ sealed class Trainer : IDisposable
         _schedule = LearningRateSchedule.Of(run);
         StageRange[] ranges = StageRange.Cut(model, cuts ?? model.Boundaries);
         _parameters = Array.ConvertAll(ranges, range => new ParameterSet(model, range, device, gradients: true));
-        _chain = new StageChain(_parameters, OptionsOf(run), run.Wire);
+        _chain = new StageChain(_parameters, OptionsOf(run));
         _zero = device.Record(() => Array.ForEach(_parameters, parameters => parameters.ZeroGradients()));
         _lossSums = new Tensor(device.Allocate(8L * run.Microbatches, "losses"), ElementType.Float64, 1, run.Microbatches);
         _norm = new GradientNorm(_parameters, _lossSums, run.Clip);
@@ -67,7 +67,7 @@ sealed class Trainer : IDisposable
         return total;
     }
 
-    static StageOptions OptionsOf(RunConfig run) => new(run.MicrobatchSize, run.Sequence, 1, run.Recompute, Offload: run.OffloadsActivations);
+    static StageOptions OptionsOf(RunConfig run) => new(run.MicrobatchSize, run.Sequence, run.Wire, 1, run.Recompute, Offload: run.OffloadsActivations);
 
     /// <summary>The model in training.</summary>
     public ModelConfig Model { get; }

@@ -13,24 +13,25 @@ public class SoftwareTrainingTests
     const int Steps = 4;
 
     [Theory]
-    [InlineData(BoundaryKind.None)]
-    [InlineData(BoundaryKind.Anchored)]
-    public void Training_CutOrRecomputedOrAgain_GivesTheSameBits(BoundaryKind boundary)
+    [InlineData(BoundaryKind.None, WireFormat.BFloat16)]
+    [InlineData(BoundaryKind.Anchored, WireFormat.BFloat16)]
+    [InlineData(BoundaryKind.Anchored, WireFormat.Int8)]
+    public void Training_CutOrRecomputedOrAgain_GivesTheSameBits(BoundaryKind boundary, WireFormat wire)
     {
         using CudaDevice device = SoftwareDevice.Open();
-        (double[] Losses, string Hash) first = Train(device, boundary, []);
+        (double[] Losses, string Hash) first = Train(device, boundary, [], wire);
         foreach ((int[] cuts, RecomputeKind recompute) in new (int[], RecomputeKind)[]
                  { ([], RecomputeKind.None), ([1], RecomputeKind.None), ([], RecomputeKind.Norm), ([1], RecomputeKind.Block) })
         {
-            (double[] losses, string hash) = Train(device, boundary, cuts, recompute);
+            (double[] losses, string hash) = Train(device, boundary, cuts, wire, recompute);
             Assert.Equal(first.Losses, losses);
             Assert.Equal(first.Hash, hash);
         }
     }
 
-    static (double[] Losses, string Hash) Train(CudaDevice device, BoundaryKind boundary, int[] cuts, RecomputeKind recompute = RecomputeKind.None)
+    static (double[] Losses, string Hash) Train(CudaDevice device, BoundaryKind boundary, int[] cuts, WireFormat wire, RecomputeKind recompute = RecomputeKind.None)
     {
-        RunConfig run = SoftwareDevice.Run() with { Recompute = recompute };
+        RunConfig run = SoftwareDevice.Run() with { Recompute = recompute, Wire = wire };
         ModelConfig model = SoftwareDevice.Model(boundary);
         using Trainer trainer = new(model, run, device, new NoisyRule(model.Vocabulary, run.Sequence), cuts);
         double[] losses = [.. Enumerable.Range(0, Steps).Select(_ => trainer.Step().Loss)];

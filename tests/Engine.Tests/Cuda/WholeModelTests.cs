@@ -67,7 +67,7 @@ public class WholeModelTests
     {
         using ParameterSet parameters = new(model, StageRange.Whole(model), device, gradients: true);
         parameters.Initialize(3);
-        using StageChain chain = new([parameters], new StageOptions(Sequences, Tokens), WireFormat.Float32);
+        using StageChain chain = new([parameters], new StageOptions(Sequences, Tokens, WireFormat.Float32));
         int[] inputs = new int[Sequences * Tokens], targets = new int[inputs.Length];
         new NoisyRule(model.Vocabulary, Tokens).Fill(0, 0, inputs, targets);
         double loss = chain.Train(inputs, targets, Tokens, 1f / inputs.Length) / inputs.Length;
@@ -121,7 +121,7 @@ public class WholeModelTests
     {
         ParameterSet[] parameters = Array.ConvertAll(StageRange.Cut(model, model.Boundaries), range => new ParameterSet(model, range, device, gradients: false));
         Array.ForEach(parameters, set => set.Initialize(3));
-        using Generator generator = new(parameters);
+        using Generator generator = new(parameters, WireFormat.Float32);
         float[][] logits = [[.. generator.Append([1, 2, 3, 4, 5])], [.. generator.Append([6])], [.. generator.Append([66])]];
         Array.ForEach(parameters, set => set.Dispose());
         return logits;

@@ -17,7 +17,7 @@ public class GeneratorTests
         int[] tokens = [.. Enumerable.Range(0, 20).Select(i => (i * 37 % model.Vocabulary))];
         float[][] expected = FullLogits(parameters, tokens);
 
-        using Generator generator = new([parameters]);
+        using Generator generator = new([parameters], WireFormat.Float32);
         float[] afterPrompt = generator.Append(tokens.AsSpan(0, 11)).ToArray();
         AssertClose(expected[10], afterPrompt);
         for (int i = 11; i < tokens.Length; i++)
@@ -26,9 +26,33 @@ public class GeneratorTests
         }
     }
 
+    // a checkpoint opened in one piece or in many writes the same text, with the codes rounded as in training
+    [Theory]
+    [InlineData(WireFormat.BFloat16)]
+    [InlineData(WireFormat.Int8)]
+    public void Append_ToAModelInPieces_GivesTheLogitsOfTheWholeToTheBit(WireFormat wire)
+    {
+        float[] whole = Logits([], wire);
+        Assert.Equal(whole, Logits([2], wire));
+        Assert.Equal(whole, Logits([1, 2], wire));
+        Assert.NotEqual(whole, Logits([1, 2], WireFormat.Float32));
+    }
+
+    static float[] Logits(int[] cuts, WireFormat wire)
+    {
+        ModelConfig model = SmallRuns.Model(3, BoundaryKind.Anchored, 1, 2);
+        using CpuDevice device = new(2);
+        ParameterSet[] parameters = Array.ConvertAll(StageRange.Cut(model, cuts), range => new ParameterSet(model, range, device, gradients: false));
+        Array.ForEach(parameters, set => set.Initialize(3));
+        using Generator generator = new(parameters, wire);
+        float[] logits = [.. generator.Append([1, 2, 3, 4, 5]), .. generator.Append([6])];
+        Array.ForEach(parameters, set => set.Dispose());
+        return logits;
+    }
+
     static float[][] FullLogits(ParameterSet parameters, int[] tokens)
     {
-        using StageChain chain = new([parameters], new StageOptions(1, tokens.Length, Training: false), WireFormat.Float32);
+        using StageChain chain = new([parameters], new StageOptions(1, tokens.Length, WireFormat.Float32, Training: false));
         chain.Forward(tokens, [], tokens.Length);
         Tensor hidden = chain.Stages[0].Hidden(0);
         int width = parameters.Model.Width, vocabulary = parameters.Model.Vocabulary;
@@ -55,7 +79,7 @@ public class GeneratorTests
         using CpuDevice device = new(1);
         using ParameterSet parameters = new(model, StageRange.Whole(model), device, gradients: false);
         parameters.Initialize(3);
-        using Generator generator = new([parameters]);
+        using Generator generator = new([parameters], WireFormat.Float32);
         SamplingOptions options = new(Temperature: 1, TopK: 20, TopP: 0.9, Seed: 5);
         int[] first = [.. generator.Generate([1, 2, 3], 12, options)];
         Assert.Equal(12, first.Length);
@@ -70,7 +94,7 @@ public class GeneratorTests
         using CpuDevice device = new(1);
         using ParameterSet parameters = new(model, StageRange.Whole(model), device, gradients: false);
         parameters.Initialize(3);
-        using Generator generator = new([parameters]);
+        using Generator generator = new([parameters], WireFormat.Float32);
         Assert.Equal(model.Context - 2, generator.Generate([1, 2, 3], 1000, new SamplingOptions(0)).Count());
         Assert.Throws<ConfigurationException>(() => generator.Generate(new int[model.Context + 1], 1, new SamplingOptions(0)).Count());
     }

@@ -25,7 +25,7 @@ public class GoldenModelTests
         using CpuDevice device = new(2);
         using ParameterSet parameters = new(golden.Model, StageRange.Whole(golden.Model), device, gradients: true);
         golden.LoadInto(parameters);
-        using StageChain chain = new([parameters], new StageOptions(golden.Sequences, golden.Tokens), WireFormat.Float32);
+        using StageChain chain = new([parameters], new StageOptions(golden.Sequences, golden.Tokens, WireFormat.Float32));
         int rows = golden.Sequences * golden.Tokens;
         int[] inputs = new int[rows], targets = new int[rows];
         golden.Fill(0, 0, inputs, targets);

@@ -31,6 +31,27 @@ public class StageNeedTests
         }
     }
 
+    // a code that stays within a stage is packed and unpacked there: one more buffer than any of its pieces has
+    [Fact]
+    public void Need_OfAStageOfSeveralPieces_CoversTheCodesWithin()
+    {
+        ModelConfig model = _model with { Boundary = BoundaryKind.Resbm, CodeWidth = 512, Boundaries = [2, 4, 6] };
+        RunConfig run = _run with { Stages = 2, Wire = WireFormat.BFloat16, MicrobatchSize = 64 };
+        using IDevice device = Devices.Open("cpu", 1);
+        ModelCosts costs = RunSegments.Costs(model, run);
+        StageSlice[] slices = [new(0, 2), new(2, 2)];
+        for (int stage = 0; stage < slices.Length; stage++)
+        {
+            int slots = RunSegments.WorkerSlots(RunSegments.ScheduleOf(model, run), stage);
+            long scratch = StageWorker.Plan(model, RunSegments.Range(model, slices[stage]), run, device, slots).Scratch;
+            Assert.InRange(costs.SharedBytes - PeerWork.PoolBytes(model, run), scratch, long.MaxValue);
+        }
+
+        long whole = StageWorker.Plan(model, StageRange.Whole(model), run, device, 1).Scratch;
+        long exact = StageWorker.Plan(model, StageRange.Whole(model), run with { Wire = WireFormat.Float32 }, device, 1).Scratch;
+        Assert.Equal(CodeWire.Bytes(WireFormat.BFloat16, 64 * 128, 512), whole - exact);
+    }
+
     [Fact]
     public void Need_WithLargerMicrobatches_GrowsByTheirActivations()
     {

@@ -3,12 +3,13 @@ namespace OrionNative.Engine.Tests.Training;
 public class ResumeTests
 {
     [Theory]
-    [InlineData(OptimizerKind.AdamW)]
-    [InlineData(OptimizerKind.Muon)]
-    public void Resume_WithAnotherCut_ContinuesToTheBit(OptimizerKind optimizer)
+    [InlineData(OptimizerKind.AdamW, WireFormat.Float32)]
+    [InlineData(OptimizerKind.Muon, WireFormat.BFloat16)]
+    [InlineData(OptimizerKind.AdamW, WireFormat.Int8)]
+    public void Resume_WithAnotherCut_ContinuesToTheBit(OptimizerKind optimizer, WireFormat wire)
     {
         ModelConfig model = SmallRuns.Model(4, BoundaryKind.Anchored, 1, 2, 3);
-        RunConfig run = SmallRuns.Run(optimizer, steps: 12);
+        RunConfig run = SmallRuns.Run(optimizer, steps: 12) with { Wire = wire };
         using CpuDevice device = new(2);
         NoisyRule text = new(model.Vocabulary, run.Sequence);
         using Trainer straight = new(model, run, device, text, []);

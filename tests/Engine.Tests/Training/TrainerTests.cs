@@ -49,20 +49,33 @@ public class TrainerTests
     }
 
     [Theory]
-    [InlineData(BoundaryKind.None)]
-    [InlineData(BoundaryKind.Resbm)]
-    [InlineData(BoundaryKind.Anchored)]
-    public void Training_CutIntoStages_GivesTheSameBits(BoundaryKind boundary)
+    [InlineData(BoundaryKind.None, WireFormat.Float32)]
+    [InlineData(BoundaryKind.Resbm, WireFormat.Float32)]
+    [InlineData(BoundaryKind.Resbm, WireFormat.BFloat16)]
+    [InlineData(BoundaryKind.Resbm, WireFormat.Int8)]
+    [InlineData(BoundaryKind.Anchored, WireFormat.Float32)]
+    [InlineData(BoundaryKind.Anchored, WireFormat.BFloat16)]
+    [InlineData(BoundaryKind.Anchored, WireFormat.Int8)]
+    public void Training_CutIntoStages_GivesTheSameBits(BoundaryKind boundary, WireFormat wire)
     {
         int[][] cuts = [[], [2], [1, 3], [1, 2, 3]];
-        (double[] Losses, string Hash) uncut = Train(boundary, cuts[0]);
+        (double[] Losses, string Hash) uncut = Train(boundary, cuts[0], wire: wire);
         foreach (int[] cut in cuts[1..])
         {
-            (double[] losses, string hash) = Train(boundary, cut);
+            (double[] losses, string hash) = Train(boundary, cut, wire: wire);
             Assert.Equal(uncut.Losses, losses);
             Assert.Equal(uncut.Hash, hash);
         }
     }
+
+    // a wire narrower than the compute type must round, or the test above compares nothing; full activations are rounded where they cross
+    [Theory]
+    [InlineData(BoundaryKind.Resbm, new[] { 2 }, WireFormat.BFloat16)]
+    [InlineData(BoundaryKind.Anchored, new int[0], WireFormat.BFloat16)]
+    [InlineData(BoundaryKind.Anchored, new int[0], WireFormat.Int8)]
+    [InlineData(BoundaryKind.None, new[] { 2 }, WireFormat.BFloat16)]
+    public void Training_OverANarrowerWire_GivesOtherBits(BoundaryKind boundary, int[] cuts, WireFormat wire) =>
+        Assert.NotEqual(Train(boundary, cuts).Hash, Train(boundary, cuts, wire: wire).Hash);
 
     [Theory]
     [InlineData(RecomputeKind.Norm, BoundaryKind.None, 0)]
@@ -72,10 +85,12 @@ public class TrainerTests
     [InlineData(RecomputeKind.Norm, BoundaryKind.Anchored, 3)]
     [InlineData(RecomputeKind.Block, BoundaryKind.Anchored, 0)]
     [InlineData(RecomputeKind.Block, BoundaryKind.Anchored, 3)]
-    public void Training_WithRecomputation_GivesTheSameBits(RecomputeKind recompute, BoundaryKind boundary, int anchorRank)
+    [InlineData(RecomputeKind.Norm, BoundaryKind.Resbm, 0, WireFormat.Int8)]
+    [InlineData(RecomputeKind.Block, BoundaryKind.Anchored, 0, WireFormat.BFloat16)]
+    public void Training_WithRecomputation_GivesTheSameBits(RecomputeKind recompute, BoundaryKind boundary, int anchorRank, WireFormat wire = WireFormat.Float32)
     {
-        (double[] Losses, string Hash) kept = Train(boundary, [2], anchorRank: anchorRank);
-        (double[] losses, string hash) = Train(boundary, [2], recompute: recompute, anchorRank: anchorRank);
+        (double[] Losses, string Hash) kept = Train(boundary, [2], anchorRank: anchorRank, wire: wire);
+        (double[] losses, string hash) = Train(boundary, [2], recompute: recompute, anchorRank: anchorRank, wire: wire);
         Assert.Equal(kept.Losses, losses);
         Assert.Equal(kept.Hash, hash);
     }
@@ -97,10 +112,10 @@ public class TrainerTests
 
     static (double[] Losses, string Hash) Train(
         BoundaryKind boundary, int[] cuts, RecomputeKind recompute = RecomputeKind.None, OptimizerKind optimizer = OptimizerKind.AdamW,
-        int threads = 2, int anchorRank = 0, long seed = 7)
+        int threads = 2, int anchorRank = 0, long seed = 7, WireFormat wire = WireFormat.Float32)
     {
         ModelConfig model = SmallRuns.Model(4, boundary, 1, 2, 3) with { AnchorRank = anchorRank };
-        RunConfig run = SmallRuns.Run(optimizer) with { Recompute = recompute, Seed = seed };
+        RunConfig run = SmallRuns.Run(optimizer) with { Recompute = recompute, Seed = seed, Wire = wire };
         using CpuDevice device = new(threads);
         using Trainer trainer = new(model, run, device, new NoisyRule(model.Vocabulary, run.Sequence), cuts);
         double[] losses = new double[run.Steps];

@@ -1,8 +1,8 @@
 // What a placement may move: a model with codes can be cut at its boundaries only, so the pieces between them are the units
 // that the orchestrator places; a model without codes can be cut before any block.
 //   bytes(stage) = shared + sum over its segments of (state + slots * activations + the other replicas' gradient shares)
-// The plan of a stage's worker, laid out over no memory, gives each term; shared is scratch, packed panels and the slots of
-// payloads. In-flight microbatches are those of the first stage, which has most; elements are counted as the CPU's four bytes,
+// The plan of a stage's worker, laid out over no memory, gives each term; shared is the scratch that a holder of everything has,
+// packed panels and the slots of payloads. In-flight microbatches are those of the first stage, which has most; elements are counted as the CPU's four bytes,
 // so a card needs less than is asked of it here, and looks again with its own plan before it allocates.
 using OrionNative.Engine.Model;
 using OrionNative.Engine.Pipeline;
@@ -39,17 +39,16 @@ static class RunSegments
         int count = edges.Length - 1;
         double[] costs = new double[count];
         long[] bytes = new long[count];
-        long scratch = 0;
         for (int i = 0; i < count; i++)
         {
             int blocks = edges[i + 1] - edges[i];
             costs[i] = blocks * (double)model.BlockParameters;
             MemoryPlan plan = StageWorker.Plan(model, new StageRange(edges[i], edges[i + 1], model.Layers), run, device, slots);
             bytes[i] = plan.Total - plan.Scratch + ShareBytes(plan, run.Replicas);
-            scratch = Math.Max(scratch, plan.Scratch);
         }
 
         long table = (long)model.Vocabulary * model.Width;
+        long scratch = StageWorker.Plan(model, StageRange.Whole(model), run, device, slots).Scratch;
         return new ModelCosts(costs, bytes, 0, 0, table, 0) { SharedBytes = scratch + PeerWork.PoolBytes(model, run) };
     }
 

@@ -17,16 +17,20 @@ public enum WireFormat : byte
 
 public partial interface IOps
 {
-    /// <summary>Packs code[R,Z] (compute type) into <see cref="CodeWire.Bytes"/> bytes at destination, host-visible memory.</summary>
+    /// <summary>Packs code[R,Z] (compute type) into <see cref="CodeWire.Bytes"/> bytes at destination: host-visible memory, or the device's own.</summary>
     void CodePack(Tensor code, WireFormat format, nint destination);
 
     /// <summary>The inverse of <see cref="CodePack"/>.</summary>
     void CodeUnpack(nint source, WireFormat format, Tensor code);
 }
 
-/// <summary>Sizes of packed codes.</summary>
+/// <summary>Sizes of packed codes, and what packing loses.</summary>
 public static class CodeWire
 {
+    /// <summary>True when <see cref="IOps.CodeUnpack"/> does not give back every bit that <see cref="IOps.CodePack"/> took of a code of this type.</summary>
+    public static bool Rounds(WireFormat format, ElementType type) =>
+        format == WireFormat.Int8 || (format == WireFormat.BFloat16 && type == ElementType.Float32);
+
     /// <summary>Bytes of a packed code of [rows, width].</summary>
     public static long Bytes(WireFormat format, int rows, int width) => format switch
     {
