@@ -73,7 +73,7 @@ sealed partial class Orchestrator
         if (Phase == RunPhase.Gathering)
         {
             _waiting[profile.Peer] = profile;
-            Send(profile.Peer, new OrchestratorMessage.Welcome(Term, Placement));
+            Send(profile.Peer, WelcomeTo(profile.Peer));
             if (_waiting.Count >= _settings.StageCount * _settings.ReplicaCount)
                 BeginRun(now);
             return;
@@ -81,7 +81,7 @@ sealed partial class Orchestrator
         _members[profile.Peer] = new MemberInfo(profile) { Stage = stage, AdmittedEpoch = Placement.Epoch + 1 };
         Renew(_members[profile.Peer], now);
         Publish();
-        Send(profile.Peer, new OrchestratorMessage.Welcome(Term, Placement));
+        Send(profile.Peer, WelcomeTo(profile.Peer));
         if (Phase == RunPhase.Loading)
             LoadFrom(profile.Peer, PeerId.None, now);
         else if (Phase == RunPhase.Handover)
@@ -184,9 +184,14 @@ sealed partial class Orchestrator
         Placement = new Placement(Placement.Epoch + 1, [.. _slices], MembersNow());
         Placement.Check(_settings.Model.BlockCount);
         Persist(new DurableRecord.PlacementPublished(Placement));
-        foreach (PeerId peer in _members.Keys)
-            Send(peer, new OrchestratorMessage.Placed(Placement));
+        OrchestratorMessage[] near = [.. Enumerable.Range(0, _settings.StageCount).Select(stage => new OrchestratorMessage.Placed(Placement.Near(stage)))];
+        foreach ((PeerId peer, MemberInfo member) in _members)
+            Send(peer, near[member.Stage]);
     }
+
+    // who waits for the run to begin has no stage, and there is no placement yet
+    OrchestratorMessage.Welcome WelcomeTo(PeerId peer) =>
+        new(Term, _members.TryGetValue(peer, out MemberInfo? member) ? Placement.Near(member.Stage) : Placement.Empty);
 
     /// <summary>Every member takes the state of the newest checkpoint; the run goes on from there.</summary>
     void BeginLoading(Instant now)
@@ -357,7 +362,7 @@ sealed partial class Orchestrator
         PeerId peer = member.Profile.Peer;
         if (Phase == RunPhase.Loading && hello.AdmittedEpoch != member.AdmittedEpoch)
         {
-            Send(peer, new OrchestratorMessage.Welcome(Term, Placement));
+            Send(peer, WelcomeTo(peer));
             Reload(member, now);
             return;
         }
@@ -368,7 +373,7 @@ sealed partial class Orchestrator
             return;
         }
         member.IsHeard = true;
-        Send(peer, new OrchestratorMessage.Welcome(Term, Placement));
+        Send(peer, WelcomeTo(peer));
         Send(peer, new OrchestratorMessage.Holding(HoldReason));
         if (Phase == RunPhase.Reducing)
             Reopen();

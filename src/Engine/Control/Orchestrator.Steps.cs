@@ -108,6 +108,9 @@ sealed partial class Orchestrator
     // lowest numbers go first everywhere. Nobody knows how slow an unmeasured holder is: where there is a choice it gets little.
     void GrantMore(Instant now)
     {
+        int ungranted = _table.UngrantedCount;
+        if (ungranted == 0 && _givenOutStep == _table.Step)
+            return;
         PeerId[] holders = Placement.Routable(0);
         if (holders.Any(p => !IsDoubted(p, now)))
             holders = [.. holders.Where(p => !IsDoubted(p, now))];
@@ -115,7 +118,7 @@ sealed partial class Orchestrator
         double usual = told.Where(s => s > 0).DefaultIfEmpty(1).Min();
         double[] service = [.. told.Select(s => s > 0 ? s : usual)];
         int[] outstanding = [.. holders.Select(_table.Outstanding)];
-        int[] hand = Deal(_table.UngrantedCount, outstanding, service);
+        int[] hand = Deal(ungranted, outstanding, service);
         int next = _table.NextUngranted(0);
         foreach (int i in Enumerable.Range(0, holders.Length).OrderByDescending(i => service[i]))
         {
@@ -231,11 +234,13 @@ sealed partial class Orchestrator
         (_progressAt, _reduceBeganAt) = (now, now);
         SetPhase(RunPhase.Reducing, "");
         _shares = [.. _table.Shares().Select(s => s with { AdmittedEpoch = _members[s.Peer].AdmittedEpoch })];
-        var reduce = new OrchestratorMessage.Reduce(_table.Step, _reduceId, _shares);
+        // a stage sums its own gradient: nobody needs the shares of another
+        OrchestratorMessage[] reduce = [.. Enumerable.Range(0, _settings.StageCount)
+            .Select(stage => new OrchestratorMessage.Reduce(_table.Step, _reduceId, [.. _shares.Where(share => share.Stage == stage)]))];
         foreach ((PeerId peer, MemberInfo member) in _members)
         {
             if (member.HasState)
-                Send(peer, reduce);
+                Send(peer, reduce[member.Stage]);
         }
     }
 

@@ -16,6 +16,11 @@ static class Planner
     public static RunPlan Of(PlannedRun run, PeerAssumptions peers)
     {
         DeviceFit.Check(run.Model, peers.Speed.Sizes);
+        if (!run.IsOneProcess)
+        {
+            ControlLimits.Check(run.Config, run.Model);
+        }
+
         StageRange[] ranges = run.Cut(peers.MemoryBytes, out string failure);
         ranges = ranges.Length > 0 ? ranges : run.Cut(long.MaxValue, out _);
         StagePlan[] stages = [.. ranges.Select((range, i) => StageOf(run, peers.Speed, range, i))];

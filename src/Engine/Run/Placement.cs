@@ -27,6 +27,20 @@ sealed record Placement(int Epoch, ImmutableArray<StageSlice> Slices, ImmutableA
 
     public int StageCount => Slices.Length;
 
+    /// <summary>Members that are not listed, see <see cref="Near"/>.</summary>
+    public int ElsewhereCount { get; init; }
+
+    /// <summary>Every stage has one holder: a microbatch has one way to go.</summary>
+    public bool IsOnePath => Members.Length + ElsewhereCount == StageCount;
+
+    /// <summary>What a holder of a stage must know: the members of its own stage and of the two beside it. With S stages that is
+    /// 3/S of all, so what a run tells its peers when somebody comes or goes grows with S * R * R, not with (S * R) squared.</summary>
+    public Placement Near(int stage)
+    {
+        ImmutableArray<Member> near = [.. Members.Where(member => Math.Abs(member.Stage - stage) <= 1)];
+        return this with { Members = near, ElsewhereCount = ElsewhereCount + Members.Length - near.Length };
+    }
+
     public bool TryFind(PeerId peer, out Member found)
     {
         foreach (Member member in Members)

@@ -34,6 +34,7 @@ sealed class SwarmChecks(FakeModel model, SwarmOptions options)
             case DurableRecord.PlacementPublished published:
                 Require(published.Placement.Epoch > _epoch, $"epoch {published.Placement.Epoch} published after epoch {_epoch}");
                 _epoch = published.Placement.Epoch;
+                _epochs[_epoch] = published.Placement;
                 break;
             case DurableRecord.RolledBack back:
                 Require(back.Branch > _branch && back.FromStep == CommittedStep, $"rolled back from step {back.FromStep}, committed is {CommittedStep}");
@@ -54,12 +55,12 @@ sealed class SwarmChecks(FakeModel model, SwarmOptions options)
     {
         if (placement.Epoch == 0)
             return;
-        Require(_epochs.TryAdd(placement.Epoch, placement) || Same(_epochs[placement.Epoch], placement),
-            $"peer {peer.Short} was told another placement for epoch {placement.Epoch}");
+        bool isMember = _epochs.TryGetValue(placement.Epoch, out Placement? published) & placement.TryFind(peer, out Member self);
+        Require(isMember && Same(published!.Near(self.Stage), placement), $"peer {peer.Short} was told something else than its part of epoch {placement.Epoch}");
     }
 
     static bool Same(Placement left, Placement right) =>
-        left.Slices.AsSpan().SequenceEqual(right.Slices.AsSpan()) && left.Members.AsSpan().SequenceEqual(right.Members.AsSpan());
+        left.IsOnePath == right.IsOnePath && left.Slices.AsSpan().SequenceEqual(right.Slices.AsSpan()) && left.Members.AsSpan().SequenceEqual(right.Members.AsSpan());
 
     public void Applied(string who, int stage, int step, double scale, int[] counts, ulong weights)
     {

@@ -60,7 +60,7 @@ public sealed record LinkOptions
 /// <summary>A link to one peer over one connection of either transport.</summary>
 public sealed class PeerLink : ITransportUser, ISessionHost
 {
-    enum CommandKind : byte { Send, Cancel, Grant, Answer, Request, Respond, Tick }
+    enum CommandKind : byte { Send, Cancel, Grant, Answer, Request, Respond }
 
     struct Command
     {
@@ -76,6 +76,12 @@ public sealed class PeerLink : ITransportUser, ISessionHost
 
     const int BodiesBytes = 4096;
 
+    /// <summary>Bytes of one word at most: of a request, a response, or what is told.</summary>
+    public const int WordBytesMax = ControlFrame.BodyBytesMax;
+
+    /// <summary>Bytes of words that may wait for room among the control frames; more cost the peer its link.</summary>
+    public const int WaitingBytesMax = 16 << 20;
+
     static readonly TimeSpan _tickEvery = TimeSpan.FromMilliseconds(100);
 
     readonly LinkOptions _options;
@@ -89,7 +95,9 @@ public sealed class PeerLink : ITransportUser, ISessionHost
     Command[] _inbox = new Command[64], _draining = new Command[64];
     byte[] _inboxBodies = new byte[BodiesBytes], _drainingBodies = new byte[BodiesBytes];
     int _inboxCount, _inboxBodyBytes;
-    bool _closed, _tickWaits;
+    int _drained, _drainingCount;
+    bool _closed;
+    volatile bool _tickWaits;
     ulong _lastRequest;
     long _nextPing;
     ITimer? _timer;
@@ -195,19 +203,15 @@ public sealed class PeerLink : ITransportUser, ISessionHost
     {
         Connection ??= connection;
         _timer?.Dispose();
+        LetGo(_drained, _drainingCount);
+        (_drained, _drainingCount) = (0, 0);
         int count;
         lock (_gate)
         {
             _closed = true;
             (_inbox, _draining, count, _inboxCount) = (_draining, _inbox, _inboxCount, 0);
         }
-        for (int i = 0; i < count; i++)
-        {
-            // slots and sends join the session, which lets go of all it holds
-            if (_draining[i].Kind is CommandKind.Send) _session.Sender.Queue(_draining[i].Message!);
-            if (_draining[i].Kind is CommandKind.Grant) _draining[i].Slot!.Pool.Return(_draining[i].Slot!);
-        }
-        Array.Clear(_draining);
+        LetGo(0, count);
         _session.Release();
         foreach (TaskCompletionSource<Response> request in _requests.Values) request.TrySetException(Gone());
         _handler.Closed(this, reason);
@@ -221,7 +225,11 @@ public sealed class PeerLink : ITransportUser, ISessionHost
 
     void ILaneSource.Advance(Lane lane, nuint bytes) => _session.Advance(lane, bytes);
 
-    void ILaneSource.Acknowledged(Lane lane, nuint bytes) => _session.Acknowledged(lane, bytes);
+    void ILaneSource.Acknowledged(Lane lane, nuint bytes)
+    {
+        _session.Acknowledged(lane, bytes);
+        if (_drained < _drainingCount) Connection?.Wake();
+    }
 
     unsafe void ILaneSink.Receive(Lane lane, byte* data, nuint bytes)
     {
@@ -248,16 +256,13 @@ public sealed class PeerLink : ITransportUser, ISessionHost
 
     void PostTick()
     {
-        lock (_gate)
-        {
-            if (_tickWaits) return;
-            _tickWaits = true;
-        }
-        Post(new Command { Kind = CommandKind.Tick });
+        _tickWaits = true;
+        Connection?.Wake();
     }
 
     bool Post(in Command command, ReadOnlySpan<byte> body = default)
     {
+        bool isTooMuch;
         lock (_gate)
         {
             if (_closed) return false;
@@ -266,33 +271,60 @@ public sealed class PeerLink : ITransportUser, ISessionHost
             body.CopyTo(_inboxBodies.AsSpan(_inboxBodyBytes));
             _inbox[_inboxCount++] = command with { BodyStart = _inboxBodyBytes, BodyBytes = body.Length };
             _inboxBodyBytes += body.Length;
+            isTooMuch = _inboxBodyBytes > WaitingBytesMax;
         }
+        if (isTooMuch) Connection?.Close($"more than {WaitingBytesMax} bytes of words wait for the peer, which reads too slowly or not at all");
         Connection?.Wake();
         return true;
     }
 
+    // What this side says of itself (a placement to a peer, the token ids of a step) may come in bursts larger than the room for
+    // control frames: it waits in its turn until the peer has acknowledged some. What the peer asked for does not wait.
     void Drain()
     {
-        int count;
-        lock (_gate)
+        if (_tickWaits) Try(tick: true, default);
+        if (_drained == _drainingCount)
         {
-            if (_inboxCount == 0) return;
-            (_inbox, _draining, count, _inboxCount) = (_draining, _inbox, _inboxCount, 0);
-            (_inboxBodies, _drainingBodies, _inboxBodyBytes) = (_drainingBodies, _inboxBodies, 0);
+            lock (_gate)
+            {
+                if (_inboxCount == 0) return;
+                (_inbox, _draining, _drainingCount, _inboxCount) = (_draining, _inbox, _inboxCount, 0);
+                (_inboxBodies, _drainingBodies, _inboxBodyBytes) = (_drainingBodies, _inboxBodies, 0);
+            }
+            _drained = 0;
         }
-        for (int i = 0; i < count; i++)
+        for (; _drained < _drainingCount; _drained++)
         {
-            try
-            {
-                Do(_draining[i]);
-            }
-            catch (InvalidDataException violation)
-            {
-                // the rest is done all the same: the session must know of every send and slot, to let go of them when it closes
-                Connection?.Close(violation.Message);
-            }
+            ref readonly Command command = ref _draining[_drained];
+            if (command.Kind == CommandKind.Request && !_session.HasRoom(command.BodyBytes)) return;
+            Try(tick: false, command);
         }
-        Array.Clear(_draining, 0, count);
+        Array.Clear(_draining, 0, _drainingCount);
+    }
+
+    void Try(bool tick, in Command command)
+    {
+        try
+        {
+            if (tick) Tick();
+            else Do(command);
+        }
+        catch (InvalidDataException violation)
+        {
+            // the rest is done all the same: the session must know of every send and slot, to let go of them when it closes
+            Connection?.Close(violation.Message);
+        }
+    }
+
+    // slots and sends join the session, which lets go of all it holds
+    void LetGo(int from, int to)
+    {
+        for (int i = from; i < to; i++)
+        {
+            if (_draining[i].Kind is CommandKind.Send) _session.Sender.Queue(_draining[i].Message!);
+            if (_draining[i].Kind is CommandKind.Grant) _draining[i].Slot!.Pool.Return(_draining[i].Slot!);
+        }
+        Array.Clear(_draining);
     }
 
     void Do(in Command command)
@@ -305,7 +337,6 @@ public sealed class PeerLink : ITransportUser, ISessionHost
             case CommandKind.Answer: _session.Answer(command.Id, command.Answer); break;
             case CommandKind.Request: _session.Request(command.Id, BodyOf(command)); break;
             case CommandKind.Respond: _session.Respond(command.Id, command.Status, BodyOf(command)); break;
-            case CommandKind.Tick: Tick(); break;
         }
     }
 

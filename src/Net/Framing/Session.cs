@@ -25,6 +25,9 @@ sealed unsafe class Session : ILaneSource, ILaneSink, IReceiverHost
     /// <summary>Control bytes that may wait for a peer; one that reads none of them is cut off.</summary>
     public const int ControlRingBytes = 1 << 18;
 
+    // answers, grants and pongs, which are never waited with
+    const int ControlReserveBytes = 1 << 15;
+
     readonly ISessionHost _host;
     readonly UInt128 _run;
     readonly Func<long> _clock;
@@ -140,6 +143,9 @@ sealed unsafe class Session : ILaneSource, ILaneSink, IReceiverHost
 
     void IReceiverHost.SendAnswer(ulong id, Answer answer) =>
         Add(new ControlFrame(ControlFrameType.Answer) { Id = id, Lane = Lane.Control, Slot = (uint)answer.Kind, Status = (ushort)answer.Reason });
+
+    /// <summary>Room for a word of so many bytes now; what the peer makes this side say finds some even behind many words.</summary>
+    public bool HasRoom(int bodyBytes) => _control.HasRoom(ControlFrame.Bytes + bodyBytes + ControlReserveBytes);
 
     Span<byte> Add(ControlFrame frame)
     {

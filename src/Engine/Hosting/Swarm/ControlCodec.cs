@@ -1,6 +1,8 @@
 // How control messages travel: one byte that says who speaks, then JSON {"kind", "body", ...}. What is said for every
-// microbatch, and the signs of life, are fixed bytes instead (ControlCodec.Fixed.cs). What cannot be read is an
-// InvalidDataException that names it.
+// microbatch, and the signs of life, are fixed bytes instead (ControlCodec.Fixed.cs), and so is what lists peers
+// (ControlCodec.Lists.cs). What cannot be read is an InvalidDataException that names it.
+using System.Collections.Immutable;
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
@@ -50,6 +52,12 @@ enum ControlTag : byte
 
     /// <summary>An <see cref="OrchestratorMessage.Pulse"/> to a peer.</summary>
     Pulse = 13,
+
+    /// <summary>An <see cref="OrchestratorMessage.Placed"/> or <see cref="OrchestratorMessage.Welcome"/> to a peer.</summary>
+    Placement = 14,
+
+    /// <summary>An <see cref="OrchestratorMessage.Reduce"/> to a peer.</summary>
+    Reduce = 15,
 }
 
 static partial class ControlCodec
@@ -57,7 +65,7 @@ static partial class ControlCodec
     /// <summary>What a record's type demands is demanded of the wire too: no part is missing, none is null that may not be.</summary>
     public static JsonSerializerOptions Strict { get; } = new() { RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true };
 
-    static readonly JsonSerializerOptions _options = new(Strict) { Converters = { new PeerIdConverter(), new MicrobatchSetConverter() }, NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals };
+    static readonly JsonSerializerOptions _options = new(Strict) { Converters = { new PeerIdConverter(), new MicrobatchSetConverter(), new NumbersConverter() }, NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals };
 
     /// <summary>A message with whatever travels beside it.</summary>
     public static byte[] Encode<T>(ControlTag tag, T message, JsonObject? beside = null) where T : class
@@ -71,6 +79,19 @@ static partial class ControlCodec
         byte[] json = JsonSerializer.SerializeToUtf8Bytes(envelope, _options);
         return [(byte)tag, .. json];
     }
+
+    /// <summary>What the orchestrator tells a peer, in the form of its kind.</summary>
+    /// <param name="message">The message.</param>
+    /// <param name="addressOf">Where others dial a member, if they were told.</param>
+    public static byte[] EncodeToPeer(OrchestratorMessage message, Func<PeerId, string?> addressOf) => message switch
+    {
+        OrchestratorMessage.Grant grant => Encode(grant),
+        OrchestratorMessage.Pulse => [(byte)ControlTag.Pulse],
+        OrchestratorMessage.Placed placed => EncodePlacement(0, placed.Placement, addressOf),
+        OrchestratorMessage.Welcome welcome => EncodePlacement(welcome.Term, welcome.Placement, addressOf),
+        OrchestratorMessage.Reduce reduce => EncodeReduce(reduce),
+        _ => Encode(ControlTag.FromOrchestrator, message),
+    };
 
     /// <summary>The text of a message, for a log that is read back.</summary>
     public static string Text<T>(T message) where T : class => Envelope(message).ToJsonString(_options);
@@ -91,7 +112,7 @@ static partial class ControlCodec
             Type type = typeof(T).GetNestedType(kind) ?? throw new InvalidDataException($"a {typeof(T).Name} of kind '{kind}' is unknown");
             return ((T)envelope["body"].Deserialize(type, _options)!, envelope["beside"]?.AsObject());
         }
-        catch (Exception error) when (error is JsonException or InvalidOperationException or NullReferenceException or ArgumentException)
+        catch (Exception error) when (error is JsonException or InvalidOperationException or NullReferenceException or ArgumentException or FormatException)
         {
             throw new InvalidDataException($"a {typeof(T).Name} of {json.Length} bytes cannot be read: {error.Message}", error);
         }
@@ -108,19 +129,76 @@ static partial class ControlCodec
             writer.WriteStringValue(value.IsNone ? "" : value.ToString());
     }
 
+    // Numbers of every microbatch or tensor, as the bytes that they are: 11 letters each, where decimals take 20.
+    sealed class NumbersConverter : JsonConverter<ImmutableArray<double>>
+    {
+        public override ImmutableArray<double> Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
+        {
+            byte[] bytes = reader.GetBytesFromBase64();
+            return bytes.Length % sizeof(double) == 0 ? [.. MemoryMarshal.Cast<byte, double>(bytes)]
+                : throw new JsonException($"{bytes.Length} bytes are no whole count of numbers");
+        }
+
+        public override void Write(Utf8JsonWriter writer, ImmutableArray<double> value, JsonSerializerOptions options) =>
+            writer.WriteBase64StringValue(MemoryMarshal.AsBytes(value.AsSpan()));
+    }
+
+    // [capacity, member, member, ...]; of a long step and not sparse: {"of": capacity, "bits": one bit each, lowest first}
     sealed class MicrobatchSetConverter : JsonConverter<MicrobatchSet>
     {
         const int MicrobatchesMax = 1 << 20;
+        const int LongStep = 512;
 
         public override MicrobatchSet Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
         {
+            if (reader.TokenType == JsonTokenType.StartObject)
+            {
+                JsonNode bits = JsonNode.Parse(ref reader)!;
+                return OfBits((int)bits["of"]!, Convert.FromBase64String((string)bits["bits"]!));
+            }
+
             int[] numbers = JsonSerializer.Deserialize<int[]>(ref reader, options) is { Length: > 0 } read && read[0] is >= 0 and <= MicrobatchesMax ? read
                 : throw new JsonException($"a set of microbatches begins with its capacity, at most {MicrobatchesMax}");
             return MicrobatchSet.Of(numbers[0], numbers.AsSpan(1));
         }
 
+        static MicrobatchSet OfBits(int capacity, byte[] bits)
+        {
+            MicrobatchSet set = capacity is >= 0 and <= MicrobatchesMax && bits.Length == (capacity + 7) / 8 ? new(capacity)
+                : throw new JsonException($"{bits.Length} bytes are no set of {capacity} microbatches, at most {MicrobatchesMax}");
+            for (int m = 0; m < capacity; m++)
+            {
+                if ((bits[m / 8] >> (m % 8) & 1) != 0)
+                {
+                    set.Add(m);
+                }
+            }
+
+            return set;
+        }
+
+        static void WriteBits(Utf8JsonWriter writer, MicrobatchSet value)
+        {
+            byte[] bits = new byte[(value.Capacity + 7) / 8];
+            for (int m = value.Next(0); m >= 0; m = value.Next(m + 1))
+            {
+                bits[m / 8] |= (byte)(1 << (m % 8));
+            }
+
+            writer.WriteStartObject();
+            writer.WriteNumber("of", value.Capacity);
+            writer.WriteBase64String("bits", bits);
+            writer.WriteEndObject();
+        }
+
         public override void Write(Utf8JsonWriter writer, MicrobatchSet value, JsonSerializerOptions options)
         {
+            if (value.Capacity > LongStep && value.Count > value.Capacity / 32)
+            {
+                WriteBits(writer, value);
+                return;
+            }
+
             writer.WriteStartArray();
             writer.WriteNumberValue(value.Capacity);
             for (int m = value.Next(0); m >= 0; m = value.Next(m + 1))

@@ -47,6 +47,7 @@ sealed class OrchestratedRun : IDisposable
             throw new ConfigurationException($"eval-every {config.EvalEvery}: the weights of a swarm come together in its checkpoints only; leave it at 0 (eval-data is evaluated at the end), or run `orion-engine eval` on a checkpoint");
         }
 
+        ControlLimits.Check(config, run.Model);
         _evalData = config.EvalData.Count > 0 ? DataPreparer.Open(config.EvalData, run.Tokenizer, TrainingRun.CacheFolder, config.Field) : null;
         SqliteRunStore store;
         if (resumeFrom is not null)

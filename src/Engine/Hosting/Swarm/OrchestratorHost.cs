@@ -23,6 +23,7 @@ sealed partial class OrchestratorHost : IDisposable
 {
     static readonly TimeSpan _tickEvery = TimeSpan.FromMilliseconds(200);
     static readonly TimeSpan _joinWithin = TimeSpan.FromSeconds(60);
+    const int ConnectionsSpare = 1024;   // for strangers
 
     readonly ResolvedRun _run;
     readonly ModelCosts _costs;
@@ -88,6 +89,7 @@ sealed partial class OrchestratorHost : IDisposable
             Admit = connection => Admission.Accept(new PeerLink(_linkOptions, new Handler(this))),
             IdleTimeout = TimeSpan.FromSeconds(10),
             KeepAlive = TimeSpan.FromSeconds(2),
+            ConnectionsMax = ConnectionsSpare + (2 * ControlLimits.PeersMost(run.Config)),   // a peer that dials anew may have two
             Log = log,
         });
         TellStatus();
@@ -292,20 +294,9 @@ sealed partial class OrchestratorHost : IDisposable
         if (message is OrchestratorMessage.Grant grant)
         {
             SendTokens(link, grant);
-            link.Tell(ControlCodec.Encode(grant));
-            return;
         }
 
-        if (message is OrchestratorMessage.Pulse)
-        {
-            link.Tell([(byte)ControlTag.Pulse]);
-            return;
-        }
-
-        JsonObject? beside = message is OrchestratorMessage.Placed or OrchestratorMessage.Welcome
-            ? new JsonObject(_core.Placement.Members.Where(member => _addresses.ContainsKey(member.Peer)).Select(member => KeyValuePair.Create(member.Peer.ToString(), (JsonNode?)_addresses[member.Peer])))
-            : null;
-        link.Tell(ControlCodec.Encode(ControlTag.FromOrchestrator, message, beside));
+        link.Tell(ControlCodec.EncodeToPeer(message, _addresses.GetValueOrDefault));
     }
 
     void Received(PeerId peer, PeerMessage message, JsonObject? beside)

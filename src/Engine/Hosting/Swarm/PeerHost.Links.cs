@@ -62,8 +62,8 @@ sealed partial class PeerHost
                 case ControlTag.Pulse when isOrchestrator:
                     host._loop.Add(new LoopEvent(LoopEventKind.Pulse));
                     break;
-                case ControlTag.FromOrchestrator when isOrchestrator:
-                    Said(body[1..].ToArray());
+                case ControlTag.FromOrchestrator or ControlTag.Placement or ControlTag.Reduce when isOrchestrator:
+                    Said(body.ToArray());
                     break;
                 case ControlTag.StateAsked when !isOrchestrator && body.Length == 9:
                     StateAsked(link, id, BitConverter.ToInt32(body[1..]), BitConverter.ToUInt32(body[5..]));

@@ -348,15 +348,12 @@ sealed partial class PeerHost : IDisposable
 
     void FromOrchestrator(byte[] body)
     {
-        (OrchestratorMessage message, System.Text.Json.Nodes.JsonObject? beside) = ControlCodec.Decode<OrchestratorMessage>(body);
-        foreach ((string peer, System.Text.Json.Nodes.JsonNode? address) in beside ?? [])
+        OrchestratorMessage message = (ControlTag)body[0] switch
         {
-            if (PeerId.TryParse(peer, out PeerId id) && IPEndPoint.TryParse((string)address!, out IPEndPoint? found))
-            {
-                _directory[id] = found;
-            }
-        }
-
+            ControlTag.Placement => ControlCodec.DecodePlacement(body, _directory),
+            ControlTag.Reduce => ControlCodec.DecodeReduce(body),
+            _ => ControlCodec.Decode<OrchestratorMessage>(body.AsSpan(1)).Message,
+        };
         WasRefused |= message is OrchestratorMessage.Refused;
         Step(core => core.HandleControl(message, Now, _effects));
     }

@@ -39,7 +39,7 @@ sealed partial class PeerSchedule
         _placement = placement;
         if (placement.TryFind(_self, out Member self))
             Stage = self.Stage;
-        _isOnePath = placement.Members.Length == placement.StageCount;
+        _isOnePath = placement.IsOnePath;
         RebuildNeighbours(now);
         foreach (Member member in former.Members)
         {
