@@ -27,6 +27,11 @@ sealed class CommandOutput(bool json)
         }
     }
 
+    /// <summary>What a command that failed says in place of its result.</summary>
+    public static JsonObject Failure(string error, int exitCode) => new() { ["error"] = error, ["exitCode"] = exitCode };
+
+    public const string JsonName = "--json";
+
     /// <summary>The option --json, one instance a command.</summary>
-    public static Option<bool> JsonOption() => new("--json") { Description = "print one JSON object on standard output, everything else on standard error" };
+    public static Option<bool> JsonOption() => new(JsonName) { Description = "print one JSON object on standard output, everything else on standard error" };
 }

@@ -74,9 +74,17 @@ static class JoinCommand
             });
             string reason = peer.Run(interrupt.Token);
             output.WriteLine($"{DateTime.UtcNow:HH:mm:ss.fff} {reason}");
-            new CommandOutput(parsed.GetValue(json)).Result(new JsonObject { ["peer"] = key.Id.ToString(), ["reason"] = reason, ["refused"] = peer.WasRefused, ["interrupted"] = interrupt.Token.IsCancellationRequested && !peer.IsReleased });
-            return interrupt.Token.IsCancellationRequested ? peer.IsReleased ? ExitStatus.Done : ExitStatus.Interrupted
-                : peer.WasRefused ? throw new IOException($"the run does not take this peer: {reason}") : ExitStatus.Done;
+            bool isInterrupted = interrupt.Token.IsCancellationRequested, isRefused = peer.WasRefused && !isInterrupted;
+            JsonObject result = new() { ["peer"] = key.Id.ToString(), ["reason"] = reason, ["refused"] = peer.WasRefused, ["interrupted"] = isInterrupted && !peer.IsReleased };
+            if (isRefused)
+            {
+                string refusal = $"the run does not take this peer: {reason}";
+                Console.Error.WriteLine($"orion-engine: {refusal}");
+                (result["error"], result["exitCode"]) = (refusal, ExitStatus.Failed);
+            }
+
+            new CommandOutput(parsed.GetValue(json)).Result(result);
+            return isRefused ? ExitStatus.Failed : isInterrupted && !peer.IsReleased ? ExitStatus.Interrupted : ExitStatus.Done;
         });
         return command;
     }

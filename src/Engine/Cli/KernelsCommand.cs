@@ -210,8 +210,7 @@ static partial class KernelsCommand
         }
         catch (PlatformNotSupportedException error)
         {
-            Console.Error.WriteLine($"orion-engine: {error.Message}" + (selector.StartsWith("cuda", StringComparison.Ordinal) ? "; without a card: --device softcuda:0" : ""));
-            return ExitStatus.EnvironmentMissing;
+            throw new PlatformNotSupportedException(error.Message + (selector.StartsWith("cuda", StringComparison.Ordinal) ? "; without a card: --device softcuda:0" : ""), error);
         }
     }
 

@@ -1,4 +1,5 @@
-// The command line of orion-engine: one line a command. Errors end here as one clear sentence and a documented status.
+// The command line of orion-engine: one line a command. Errors end here as one clear sentence and a documented status; with
+// --json also as one object on standard output, {"error", "exitCode"}, so that a program finds one whatever happened.
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Text.RegularExpressions;
@@ -16,10 +17,17 @@ static partial class Program
     {
         RootCommand root = Root();
         ParseResult parsed = root.Parse(arguments.Length == 0 ? ["--help"] : arguments);
+        bool json = IsJsonAsked(parsed, arguments);
         return parsed.Errors.Count > 0 && parsed.Action is not System.CommandLine.Help.HelpAction and not ExamplesHelp
-            ? UsageError(parsed)
-            : Run(parsed);
+            ? UsageError(parsed, json)
+            : Run(parsed, json);
     }
+
+    // where the command itself is misspelt nobody has parsed the word
+    static bool IsJsonAsked(ParseResult parsed, string[] arguments) =>
+        parsed.CommandResult.Command.Options.OfType<Option<bool>>().FirstOrDefault(option => option.Name == CommandOutput.JsonName) is { } option
+            ? parsed.GetResult(option) is { Errors: var errors } && !errors.Any() && parsed.GetValue(option)
+            : arguments.Contains(CommandOutput.JsonName);
 
     /// <summary>Every command with its options.</summary>
     internal static RootCommand Root()
@@ -57,7 +65,7 @@ static partial class Program
         KernelsCommand.Create(),
     ];
 
-    static int Run(ParseResult parsed)
+    static int Run(ParseResult parsed, bool json)
     {
         try
         {
@@ -65,34 +73,40 @@ static partial class Program
         }
         catch (ConfigurationException error)
         {
-            return Fail(ExitStatus.Usage, error.Message);
+            return Fail(ExitStatus.Usage, error.Message, json);
         }
         catch (NonFiniteException error)
         {
-            return Fail(ExitStatus.Failed, error.Message);
+            return Fail(ExitStatus.Failed, error.Message, json);
         }
         catch (OperationCanceledException)
         {
-            return ExitStatus.Interrupted;
+            return Tell("interrupted", ExitStatus.Interrupted, json);
         }
         catch (PlatformNotSupportedException error)
         {
-            return Fail(ExitStatus.EnvironmentMissing, error.Message);
+            return Fail(ExitStatus.EnvironmentMissing, error.Message, json);
         }
         catch (Exception error) when (ExitStatus.IsOperational(error))
         {
-            return Fail(ExitStatus.Failed, error.Message);
+            return Fail(ExitStatus.Failed, error.Message, json);
         }
     }
 
-    static int Fail(int status, string message)
+    static int Fail(int status, string message, bool json)
     {
         Console.Error.WriteLine($"orion-engine: {message}");
+        return Tell(message, status, json);
+    }
+
+    static int Tell(string message, int status, bool json)
+    {
+        new CommandOutput(json).Result(CommandOutput.Failure(message, status));
         return status;
     }
 
     /// <summary>Unknown words with the nearest known one; the rest in the parser's words.</summary>
-    static int UsageError(ParseResult parsed)
+    static int UsageError(ParseResult parsed, bool json)
     {
         Command command = parsed.CommandResult.Command;
         string[] known =
@@ -100,29 +114,29 @@ static partial class Program
             .. command.Subcommands.Select(subcommand => subcommand.Name),
             .. command.Options.SelectMany(option => option.Aliases.Prepend(option.Name)),
         ];
-        if (parsed.UnmatchedTokens.Count > 0)
+        string[] mistakes =
+            parsed.UnmatchedTokens.Count > 0 ? [UnknownWord(parsed.UnmatchedTokens[0], command, known)]
+            : command.Subcommands.Count > 0 ? [$"`{CommandPath(parsed).TrimEnd()}` needs one of its commands: {string.Join(", ", command.Subcommands.Select(subcommand => subcommand.Name))}"]
+            : [.. parsed.Errors.Select(InOneLine)];
+        foreach (string mistake in mistakes)
         {
-            string word = parsed.UnmatchedTokens[0];
-            string kind = word.StartsWith('-') ? "option" : command.Subcommands.Count > 0 ? "command" : "argument";
-            Console.Error.WriteLine($"orion-engine: unknown {kind} '{word}'{NearestName.Hint(word, [.. known.Where(name => kind != "argument" && name.StartsWith('-') == (kind == "option"))])}");
-        }
-        else if (command.Subcommands.Count > 0)
-        {
-            Console.Error.WriteLine($"orion-engine: `{CommandPath(parsed).TrimEnd()}` needs one of its commands: {string.Join(", ", command.Subcommands.Select(subcommand => subcommand.Name))}");
-        }
-        else
-        {
-            foreach (ParseError error in parsed.Errors)
-            {
-                // the parser lists allowed words one a line, and names types of the runtime
-                string message = string.Join(' ', error.Message.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
-                Console.Error.WriteLine($"orion-engine: {NotANumber().Replace(message, match => $"{match.Groups[2]} '{match.Groups[1]}' is not a {(match.Groups[3].Value.Contains("Int", StringComparison.Ordinal) ? "whole number in its range" : "number")}")}");
-            }
+            Console.Error.WriteLine($"orion-engine: {mistake}");
         }
 
         Console.Error.WriteLine($"orion-engine: `orion-engine {CommandPath(parsed)}--help` lists what there is");
-        return ExitStatus.Usage;
+        return Tell(string.Join("; ", mistakes), ExitStatus.Usage, json);
     }
+
+    static string UnknownWord(string word, Command command, string[] known)
+    {
+        string kind = word.StartsWith('-') ? "option" : command.Subcommands.Count > 0 ? "command" : "argument";
+        return $"unknown {kind} '{word}'{NearestName.Hint(word, [.. known.Where(name => kind != "argument" && name.StartsWith('-') == (kind == "option"))])}";
+    }
+
+    // the parser lists allowed words one a line, and names types of the runtime
+    static string InOneLine(ParseError error) =>
+        NotANumber().Replace(string.Join(' ', error.Message.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)),
+            match => $"{match.Groups[2]} '{match.Groups[1]}' is not a {(match.Groups[3].Value.Contains("Int", StringComparison.Ordinal) ? "whole number in its range" : "number")}");
 
     [GeneratedRegex(@"^Cannot parse argument '(.*)' for option '(.*)' as expected type '(.*(?:Int|Double).*)'\.$")]
     private static partial Regex NotANumber();

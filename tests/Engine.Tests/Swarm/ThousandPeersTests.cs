@@ -14,7 +14,7 @@ public class ThousandPeersTests
     readonly Dictionary<PeerId, List<OrchestratorMessage>> _heard = [];
     readonly Dictionary<PeerId, IPEndPoint> _told = [];
     Orchestrator _core = null!;
-    Instant _now = Instant.FromSeconds(1);
+    readonly Instant _now = Instant.FromSeconds(1);
     int _longest;
 
     [Theory]

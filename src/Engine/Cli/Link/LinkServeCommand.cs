@@ -33,8 +33,7 @@ static class LinkServeCommand
             TransportKind[] kinds = LinkCommand.Transports(parsed.GetValue(transport)!);
             if (kinds.Contains(TransportKind.Quic) && QuicLibrary.NotSupportedReason is { } missing)
             {
-                Console.Error.WriteLine($"orion-engine: {missing} Or serve --transport tcp.");
-                return ExitStatus.EnvironmentMissing;
+                throw new PlatformNotSupportedException($"{missing} Or serve --transport tcp.");
             }
             using NodeIdentity node = parsed.GetValue(identity) is { } directory ? NodeIdentity.LoadOrCreate(directory) : NodeIdentity.Create();
             var options = new MeterOptions { MessageBytes = LinkCommand.Bytes("--message", parsed.GetValue(size)!) };

@@ -38,8 +38,7 @@ static class LinkTestCommand
             TransportKind[] kinds = LinkCommand.Transports(parsed.GetValue(transport)!);
             if (kinds.Contains(TransportKind.Quic) && QuicLibrary.NotSupportedReason is { } missing)
             {
-                Console.Error.WriteLine($"orion-engine: {missing} Or test --transport tcp.");
-                return ExitStatus.EnvironmentMissing;
+                throw new PlatformNotSupportedException($"{missing} Or test --transport tcp.");
             }
             using NodeIdentity self = parsed.GetValue(identity) is { } directory ? NodeIdentity.LoadOrCreate(directory) : NodeIdentity.Create();
             var options = new MeterOptions
