@@ -98,6 +98,16 @@ public sealed class SteeringTests : IDisposable
         Assert.Equal($"step-{Files.Steps[^1]:D8}", File.ReadAllText(Path.Combine(_folder.Path, "far", "latest")).Trim());
         Assert.DoesNotContain(Files.Events, line => (string?)line["event"] is "RolledBack");
         Assert.DoesNotContain(Files.Events, line => (string?)line["Reason"] == "lease expired");
+
+        // the log alone tells who held what: two by two at first, and every microbatch in one sum of each stage
+        foreach ((int step, int holders) in (ReadOnlySpan<(int, int)>)[(1, 4), (Files.Steps[^1], 3)])
+        {
+            JsonArray past = JsonNode.Parse(Engine($"status --at {step} --json").Succeeded().Output)!["peers"]!.AsArray();
+            Assert.InRange(past.Count, 2, holders);
+            Assert.All(past.GroupBy(peer => (int)peer!["stage"]!), stage => Assert.Equal(8, stage.Sum(peer => (int)peer!["summed"]!)));
+        }
+
+        Assert.Contains("no commit of step 99999", Engine("status --at 99999").Error);
     }
 
     static void Terminate(Process process)

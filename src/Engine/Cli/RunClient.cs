@@ -25,6 +25,10 @@ sealed class RunChoice
         }
     }
 
+    /// <summary>The run's directory on this machine.</summary>
+    public string Directory(ParseResult parsed) => parsed.GetValue(_url) is null ? parsed.GetValue(_run) ?? Newest()
+        : throw new ConfigurationException("--at reads the event log in the run's directory: name it with --run, on the machine that has it");
+
     public RunClient Open(ParseResult parsed)
     {
         if (parsed.GetValue(_url) is { } url)
@@ -44,7 +48,7 @@ sealed class RunChoice
             }
 
             JsonObject? last = RunDirectory.ReadMetrics(directory).LastOrDefault();
-            throw new IOException($"the run in {directory} is not running (its last step is {(int?)last?["step"] ?? 0}); go on with `orion-engine orchestrate --resume {directory}` or `orion-engine train --resume {directory}`");
+            throw new IOException($"the run in {directory} is not running (its last step is {(int?)last?["step"] ?? 0}); go on with `orion-engine orchestrate --resume {directory}` or `orion-engine train --resume {directory}`, or see who held what at a step of a swarm with `orion-engine status --run {directory} --at STEP`");
         }
 
         JsonObject control = JsonNode.Parse(File.ReadAllText(file))!.AsObject();
@@ -79,7 +83,7 @@ sealed class RunChoice
     }
 
     static string Newest() =>
-        (Directory.Exists("runs") ? Directory.GetDirectories("runs") : []).Where(run => File.Exists(Path.Combine(run, "control.json"))).Order(StringComparer.Ordinal).LastOrDefault()
+        (System.IO.Directory.Exists("runs") ? System.IO.Directory.GetDirectories("runs") : []).Where(run => File.Exists(Path.Combine(run, "control.json"))).Order(StringComparer.Ordinal).LastOrDefault()
             ?? throw new ConfigurationException("no run under runs/ is running; name one with --run DIRECTORY or --url");
 }
 

@@ -2,6 +2,8 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json.Nodes;
+using OrionNative.Engine.Hosting;
+using OrionNative.Engine.Hosting.Swarm;
 
 namespace OrionNative.Engine.Cli;
 
@@ -9,13 +11,24 @@ static class SteerCommands
 {
     public static Command Status()
     {
-        ExampleCommand command = new("status", "Where a run stands: stages, peers, what waits.", "status", "status --run runs/0001 --json");
+        ExampleCommand command = new("status", "Where a run stands: stages, peers, what waits.", "status", "status --run runs/0001 --json", "status --run runs/0001 --at 120");
         RunChoice choice = new(command);
+        Option<int> at = new Option<int>("--at") { Description = "where it stood when this step was committed, from its event log; the run may be over", HelpName = "step" }.Between(1, int.MaxValue);
         Option<bool> json = CommandOutput.JsonOption();
+        command.Add(at);
         command.Add(json);
         command.SetAction(parsed =>
         {
             CommandOutput output = new(parsed.GetValue(json));
+            if (parsed.GetValue(at) is > 0 and var step)
+            {
+                string directory = choice.Directory(parsed);
+                JsonObject past = PastStatus.Of(directory, RunHistory.At(RunDirectory.ReadEvents(directory), RunDirectory.ReadConfig(directory), step));
+                PastStatus.Print(past, output.Text);
+                output.Result(past);
+                return ExitStatus.Done;
+            }
+
             using RunClient run = choice.Open(parsed);
             JsonObject status = run.Get("/api/status");
             if (parsed.GetValue(json))
