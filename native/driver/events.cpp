@@ -98,6 +98,7 @@ EXPORT int cuEventSynchronize(void* handle) {
     trace("cuEventSynchronize", true);
     std::unique_lock lock(event->mutex);
     if (event->inCapture) return fail(CapturedEvent, "cuEventSynchronize: the event was last recorded in a capture");
+    if (int status = enterOutsideCapture(context, "cuEventSynchronize")) return status;
     const uint64_t number = event->recorded;
     const Clock clock = event->clock;
     if (auto recorder = event->source.lock()) recorder->demand(event->sourceNumber);
@@ -115,6 +116,7 @@ EXPORT int cuEventQuery(void* handle) {
     trace("cuEventQuery", true);
     std::lock_guard lock(event->mutex);
     if (event->inCapture) return fail(CapturedEvent, "cuEventQuery: the event was last recorded in a capture");
+    if (int status = enterOutsideCapture(context, "cuEventQuery")) return status;
     if (auto recorder = event->source.lock()) recorder->demand(event->sourceNumber);
     if (event->completed < event->recorded) return fail(NotReady, "the event was not reached yet");
     hazards().hostSaw(event->clock);

@@ -190,6 +190,7 @@ EXPORT int cuStreamSynchronize(void* handle) {
     auto stream = enterStream(handle, context, status);
     if (!stream) return status;
     if (int refused = refuseCapturing(*stream, "cuStreamSynchronize")) return refused;
+    if (int forbidden = enterOutsideCapture(context, "cuStreamSynchronize")) return forbidden;
     trace("cuStreamSynchronize", true);
     stream->synchronize();
     return sticky(*context);
@@ -201,6 +202,7 @@ EXPORT int cuStreamQuery(void* handle) {
     auto stream = enterStream(handle, context, status);
     if (!stream) return status;
     if (int refused = refuseCapturing(*stream, "cuStreamQuery")) return refused;
+    if (int forbidden = enterOutsideCapture(context, "cuStreamQuery")) return forbidden;
     trace("cuStreamQuery", true);
     const Clock clock = hazards().clockOf(stream->id);
     stream->demand(stream->submitted());

@@ -143,7 +143,28 @@ inline unsigned __float_as_uint(float f) { return soft_bits<unsigned>(f); }
 inline int __float_as_int(float f) { return soft_bits<int>(f); }
 inline float __uint_as_float(unsigned u) { return soft_bits<float>(u); }
 inline float __int_as_float(int i) { return soft_bits<float>(i); }
-inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
+
+// -DSOFT_CARD_ROUNDING: as far off as CUDA's functions may be (CUDA C++ Programming Guide, mathematical functions; PTX ISA, ex2 and rcp), here by
+// as many ulp as the bits of x happen to say; and sums of tensor cores are cut, not rounded (arXiv:2512.07004 and others measured them).
+#ifdef SOFT_CARD_ROUNDING
+inline float soft_off(float y, float x, unsigned ulp) {
+    const unsigned bits = __float_as_uint(y), exponent = bits >> 23 & 255u, mixed = __float_as_uint(x) * 2654435761u;
+    return exponent < 2u || exponent == 255u ? y : __uint_as_float(bits + (mixed ^ mixed >> 15) % (2u * ulp + 1u) - ulp);
+}
+inline float soft_sum(float x, float y) {
+    const double exact = (double)x + y;
+    const float sum = (float)exact;
+    return fabsf(sum) > __builtin_fabs(exact) ? __uint_as_float(__float_as_uint(sum) - 1u) : sum;
+}
+inline float soft_exp2(float x) { return soft_off(exp2f(x), x, 2); }
+inline float soft_log(float x) { return soft_off(logf(x), x, 1); }
+#define exp2f soft_exp2
+#define logf soft_log
+#else
+inline float soft_off(float y, float, unsigned) { return y; }
+inline float soft_sum(float x, float y) { return x + y; }
+#endif
+inline float rsqrtf(float x) { return soft_off(1.0f / sqrtf(x), x, 2); }
 inline float __expf(float x) { return expf(x); }
 inline float __logf(float x) { return logf(x); }
 inline float __fdividef(float x, float y) { return x / y; }
@@ -181,10 +202,12 @@ inline void load_matrix_x4(unsigned (&r)[4], unsigned address, unsigned line = _
 inline void load_matrix_x4_transposed(unsigned (&r)[4], unsigned address, unsigned line = __builtin_LINE()) { soft_load_matrix(r, address, 4, 1, line); }
 inline void multiply_bf16(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, unsigned line = __builtin_LINE()) {
     const unsigned b[2] = {b0, b1};
-    soft_multiply_bf16(a, b, d, line);
+    float products[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    soft_multiply_bf16(a, b, products, line);
+    for (int i = 0; i < 4; i++) d[i] = soft_sum(d[i], products[i]);
 }
 inline float fast_exp2(float x) { return x < -126.0f ? 0.0f : exp2f(x); }
-inline float fast_reciprocal(float x) { return 1.0f / x; }
+inline float fast_reciprocal(float x) { return soft_off(1.0f / x, x, 1); }
 inline unsigned short round_bf16(float f) {
     const unsigned u = __float_as_uint(f);
     if ((u & 0x7fffffffu) > 0x7f800000u) return 0x7fff;

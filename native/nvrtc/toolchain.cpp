@@ -2,6 +2,7 @@
 //   -fsanitize=thread      a call before every load and store      -> device/access.cpp
 //   -fsanitize=alignment…  a call where behaviour is undefined     -> device/access.cpp
 // ORION_CXX names another compiler; it must be a g++.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -28,9 +29,12 @@ namespace fs = std::filesystem;
 constexpr char Marker[] = "__soft_global__";
 constexpr char BoundsMarker[] = "SOFT_LAUNCH_BOUNDS";
 constexpr char CompileFlags[] =
-    "-O2 -g1 -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -fno-strict-aliasing -ffp-contract=off -fno-math-errno "
+    "-O2 -g1 -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -fno-strict-aliasing -fno-math-errno "
     "-fno-stack-protector -w -fsanitize=thread --param tsan-instrument-func-entry-exit=0 "
     "-fsanitize=alignment,bounds,signed-integer-overflow,shift,integer-divide-by-zero -fno-sanitize-recover=all";
+
+// One rounding an operation, or, where the source is to be computed as loosely as a card may (prelude.h), products and sums in one.
+constexpr char ExactFlags[] = " -ffp-contract=off", CardFlags[] = " -ffp-contract=fast -mfma", CardRounding[] = "SOFT_CARD_ROUNDING";
 
 std::string quoted(const std::string& text) {
     std::string out = "'";
@@ -180,7 +184,8 @@ NvrtcStatus compileIn(const std::string& folder, Program& program, const Options
     const std::string table = tableOf(takeKernels(text));
     writeFile(at / "kernels.ii", text + table);
 
-    const std::string build = "cd " + quoted(folder) + " && " + compiler() + standard + " -x c++-cpp-output " + CompileFlags + " -c kernels.ii -o kernels.o && " + compiler() +
+    const bool asACard = std::find(options.definitions.begin(), options.definitions.end(), CardRounding) != options.definitions.end();
+    const std::string build = "cd " + quoted(folder) + " && " + compiler() + standard + " -x c++-cpp-output " + CompileFlags + (asACard ? CardFlags : ExactFlags) + " -c kernels.ii -o kernels.o && " + compiler() +
                               " -shared -Wl,-z,defs -o kernels.so kernels.o -L" + quoted(libraryFolder()) + " -lcuda_soft -lm";
     if (run(build, program.log)) return NvrtcCompilation;
     const std::string object = readFile(at / "kernels.so");
@@ -211,7 +216,7 @@ const std::string& fingerprint() {
     static const std::string print = [] {
         std::string version;
         run(compiler() + " -dumpfullversion -dumpmachine", version);
-        return std::string(preludeDigest) + " " + std::string(ImageMagic, sizeof ImageMagic) + " " + version + " " + CompileFlags;
+        return std::string(preludeDigest) + " " + std::string(ImageMagic, sizeof ImageMagic) + " " + version + " " + CompileFlags + ExactFlags + CardFlags;
     }();
     return print;
 }

@@ -61,6 +61,8 @@ int main() {
     CHECK(cuStreamEndCapture(first, &refused) == 0 && cuStreamWaitEvent(second, reached, 0) == Captured && cuGraphDestroy(refused) == 0);
     CHECK(cuEventRecord(reached, first) == 0 && cuEventSynchronize(reached) == 0);
     CHECK(cuStreamBeginCapture_v2(first, 1) == 0 && cuStreamQuery(first) == Unsupported && cuStreamEndCapture(first, &refused) != 0);
+    CHECK(cuStreamBeginCapture_v2(first, 1) == 0 && cuEventQuery(reached) == Unsupported && cuStreamEndCapture(first, &refused) != 0);
+    CHECK(cuStreamBeginCapture_v2(first, 1) == 0 && cuStreamSynchronize(second) == Unsupported && cuStreamEndCapture(first, &refused) != 0);
     void* locked;
     CHECK(cuStreamBeginCapture_v2(first, 1) == 0 && cuMemHostAlloc(&locked, 64, 0) == Unsupported && cuStreamEndCapture(first, &refused) != 0);
     int status = 0;

@@ -24,7 +24,8 @@ sealed class KernelCompilationException(string message) : Exception(message);
 /// <param name="nvrtc">The compiler.</param>
 /// <param name="cache">Where cubins are kept.</param>
 /// <param name="sources">Gives the text behind a name; those embedded here when null.</param>
-sealed unsafe class CudaRuntimeCompiler(Nvrtc nvrtc, CubinCache? cache, Func<string, string>? sources = null)
+/// <param name="options">Options of every compilation besides the usual ones.</param>
+sealed unsafe class CudaRuntimeCompiler(Nvrtc nvrtc, CubinCache? cache, Func<string, string>? sources = null, string[]? options = null)
 {
     const string CacheFormat = "orion cubin 1";
     const string SharedHeader = "ptx.cuh";
@@ -43,14 +44,14 @@ sealed unsafe class CudaRuntimeCompiler(Nvrtc nvrtc, CubinCache? cache, Func<str
     {
         string header = Read(SharedHeader);
         string[] lines = nvrtc.Version >= _lineInformationFrom ? ["-lineinfo"] : [];
-        string[] options = [$"--gpu-architecture={architecture}", .. _options, .. lines, .. definitions];
-        string key = Key([CacheFormat, nvrtc.Fingerprint, .. options, header, name, source]);
+        string[] all = [$"--gpu-architecture={architecture}", .. _options, .. lines, .. options ?? [], .. definitions];
+        string key = Key([CacheFormat, nvrtc.Fingerprint, .. all, header, name, source]);
         if (cache is not null && cache.TryRead(key, out byte[] image, out string log))
         {
             return new CompiledKernels(name, architecture, image, log);
         }
 
-        CompiledKernels compiled = Run(name, source, header, architecture, options);
+        CompiledKernels compiled = Run(name, source, header, architecture, all);
         cache?.Write(key, compiled.Image, compiled.Log);
         return compiled;
     }
@@ -70,14 +71,14 @@ sealed unsafe class CudaRuntimeCompiler(Nvrtc nvrtc, CubinCache? cache, Func<str
         return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 
-    CompiledKernels Run(string name, string source, string header, string architecture, string[] options)
+    CompiledKernels Run(string name, string source, string header, string architecture, string[] all)
     {
-        using NativeStrings texts = new([source, name, header, SharedHeader, .. options]);
+        using NativeStrings texts = new([source, name, header, SharedHeader, .. all]);
         nint program;
         nvrtc.Check(nvrtc.nvrtcCreateProgram(&program, texts[0], texts[1], 1, texts.From(2), texts.From(3)), "nvrtcCreateProgram", name);
         try
         {
-            int status = nvrtc.nvrtcCompileProgram(program, options.Length, texts.From(4));
+            int status = nvrtc.nvrtcCompileProgram(program, all.Length, texts.From(4));
             string log = Log(program);
             if (status != 0)
             {

@@ -10,14 +10,23 @@ public class KernelCaseTests(SoftwareCuda cuda)
     // Moves, and integers.
     static readonly string[] _noFlops = ["fill_", "copy_", "hash_", "embedding_forward"];
 
+    static readonly Lazy<CudaRuntimeCompiler> _asACard = new(() => new(CudaLibraries.Software.Nvrtc, CubinCache.Default(), options: ["-DSOFT_CARD_ROUNDING"]));
+
     public static TheoryData<string> Names => [.. KernelCases.Names];
 
     [Theory, MemberData(nameof(Names))]
-    public void Case_OnTheSoftwareDevice_IsWithinItsTolerances(string name)
+    public void Case_OnTheSoftwareDevice_IsWithinItsTolerances(string name) => IsWithinItsTolerances(name, SoftwareCuda.Compiler);
+
+    // On a card a product and a sum are one rounding, 2^x and 1/x are off by an ulp or two, and tensor cores cut: results that must be the same
+    // bits everywhere may depend on none of it, and no tolerance may have been measured where there is none of it.
+    [Theory, MemberData(nameof(Names))]
+    public void Case_RoundedAsLooselyAsOnACard_IsWithinItsTolerances(string name) => IsWithinItsTolerances(name, _asACard.Value);
+
+    void IsWithinItsTolerances(string name, CudaRuntimeCompiler compiler)
     {
         for (int variant = 0, variants = 1; variant < variants; variant++)
         {
-            using KernelCase made = KernelCases.Make(name, variant, size: 0, cuda.Context, SoftwareCuda.Compiler, cuda.Stream);
+            using KernelCase made = KernelCases.Make(name, variant, size: 0, cuda.Context, compiler, cuda.Stream);
             variants = made.Variants;
             made.Launch();
             made.Stream.Synchronize();
@@ -39,7 +48,7 @@ public class KernelCaseTests(SoftwareCuda cuda)
             double[][]? first = null;
             try
             {
-                foreach (uint seed in (uint[])[0, 1, 0x5EED])
+                foreach (uint seed in (uint[])[0, 0x5EED])
                 {
                     cuda.Context.Driver.softSetScheduleSeed(seed);
                     using KernelCase made = KernelCases.Make(name, variant, size: 0, cuda.Context, SoftwareCuda.Compiler, cuda.Stream);

@@ -48,7 +48,7 @@ public partial class MutationCampaign
                 continue;
             }
 
-            string said = $"{mutant.Source}: {mutant.Before} -> {mutant.After} in: {line}";
+            string said = $"{mutant.Source} at {mutant.Position}: {mutant.Before} -> {mutant.After} in: {line}";
             TestContext.Current.TestOutputHelper?.WriteLine($"{verdict}: {said}");
             if (verdict == Survived && !_equivalent.Any(e => (e.Source, e.Line, e.Before, e.After) == (mutant.Source, line, mutant.Before, mutant.After)))
             {

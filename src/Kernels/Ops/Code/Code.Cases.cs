@@ -9,16 +9,17 @@ static partial class KernelCases
         ["code_unpack_int8"] = CodeUnpackInt8,
     };
 
-    // The second row is all zero, and each row has a scale of its own.
+    // The second row is all zero, and each row has a scale of its own: its largest element, which every lane finds in some row.
     static (ushort[] Code, int Rows, int Columns, int Stride, int Offset) PickCode(KernelCase c)
     {
-        (int rows, int columns, int stride, int offset) = c.Pick((8 * c.Size, 144, 9216, 0), (1, 1, 1, 0), (3, 7, 9, 1), (17, 144, 144, 0), (9, 96, 512, 0), (10, 261, 264, 4));
+        (int rows, int columns, int stride, int offset) = c.Pick((8 * c.Size, 144, 9216, 0), (1, 1, 1, 0), (3, 7, 9, 1), (17, 144, 144, 0), (9, 96, 512, 0), (10, 261, 264, 4), (34, 272, 272, 0));
         c.Shape = $"R={rows} Z={columns} stride {stride} offset {offset}";
         ushort[] code = Random(1, rows * columns);
         for (int i = 0; i < code.Length; i++)
         {
             int row = i / columns;
-            code[i] = row == 1 ? (ushort)0 : (ushort)(code[i] + ((row % 9) << 7));
+            int value = i % columns == 8 * row % columns ? 0x4100 : code[i];
+            code[i] = row == 1 ? (ushort)0 : (ushort)(value + ((row % 9) << 7));
         }
 
         return (code, rows, columns, stride, offset);
