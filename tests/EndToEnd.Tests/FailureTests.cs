@@ -19,11 +19,12 @@ public class FailureTests(ITestOutputHelper output)
     static readonly double _patience = _atRest ? 1 : 3;
 
     [Theory]
-    [InlineData(false, 1.0)]
-    [InlineData(true, 3.0)]
-    public void Peer_KilledOrStopped_WorkTakesAnotherWayWithinTheBudget(bool isStopped, double budgetSeconds)
+    [InlineData(false, 1.0, PeerTransport.Quic)]
+    [InlineData(true, 3.0, PeerTransport.Quic)]
+    [InlineData(true, 3.0, PeerTransport.Tcp)]
+    public void Peer_KilledOrStopped_WorkTakesAnotherWayWithinTheBudget(bool isStopped, double budgetSeconds, PeerTransport transport)
     {
-        RunConfig config = SwarmUnderTest.Small(stages: 2, replicas: 2, steps: 24) with { Microbatches = 16 };
+        RunConfig config = SwarmUnderTest.Small(stages: 2, replicas: 2, steps: 24) with { Microbatches = 16, Transport = transport };
         using SwarmUnderTest run = new(config);
         run.Swarm.RehearseSeconds.Fill(RehearseSeconds);
         run.Start();
@@ -38,7 +39,7 @@ public class FailureTests(ITestOutputHelper output)
             double seconds = (run.FirstReroute(at)!.Value - at).TotalSeconds;
             run.WaitForStep(step + 1);
             double committed = (DateTime.UtcNow - at).TotalSeconds;
-            output.WriteLine($"stage {stage} {(isStopped ? "stopped" : "killed")}: first reroute after {seconds:F3} s, the step was committed after {committed:F2} s");
+            output.WriteLine($"stage {stage} {(isStopped ? "stopped" : "killed")} ({transport}): first reroute after {seconds:F3} s, the step was committed after {committed:F2} s");
             Assert.InRange(seconds, 0, _patience * budgetSeconds);
             // the step waits for no lease: its work is done again at once
             Assert.InRange(committed, 0, _patience * (budgetSeconds + 5));

@@ -38,7 +38,7 @@ public sealed class HostileWordsTests : IDisposable
     {
         Process orchestrator = _swarm.Orchestrate("--data text.txt --sequence 32 --microbatch-size 2 --microbatches 4 --seed 7 --boundary none --steps 2 --stages 2 --out far");
         Assert.True(JoinString.TryParse(_swarm.JoinUrl, out JoinString? join, out _));
-        using QuicEndpoint endpoint = Endpoints.Open(_key, new QuicOptions { Listen = new IPEndPoint(IPAddress.Loopback, 0) });
+        using ITransportEndpoint endpoint = Endpoints.Open(_key, TransportKind.Quic, new TransportOptions { Listen = new IPEndPoint(IPAddress.Loopback, 0) });
         IPEndPoint address = Endpoints.Resolve(join.Host, join.Port, endpoint.LocalAddress);
         LinkOptions options = new() { Run = PeerIds.RunOf(join.NodeId), Window = new DuplicateWindow() };
         PeerId self = _key.Id.ToPeerId();

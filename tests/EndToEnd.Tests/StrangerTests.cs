@@ -8,7 +8,6 @@ using OrionNative.Engine.Hosting.Swarm;
 using OrionNative.Engine.Run;
 using OrionNative.Net.Framing;
 using OrionNative.Net.Identity;
-using OrionNative.Net.Quic;
 
 namespace OrionNative.EndToEnd.Tests;
 
@@ -26,7 +25,7 @@ public sealed class StrangerTests
         Assert.True(SwarmUnderTest.Wait(() => run.Events("CheckpointCompleted").Any(), 20), run.Logs());
 
         using NodeIdentity key = NodeIdentity.Create();
-        using QuicEndpoint endpoint = Endpoints.Open(key, new QuicOptions { Listen = new IPEndPoint(IPAddress.Loopback, 0), Admit = _ => Admission.Refuse("nobody is awaited") });
+        using ITransportEndpoint endpoint = Endpoints.Open(key, TransportKind.Quic, new TransportOptions { Listen = new IPEndPoint(IPAddress.Loopback, 0), Admit = _ => Admission.Refuse("nobody is awaited") });
         LinkOptions options = new() { Run = PeerIds.RunOf(invitation.NodeId), Window = new DuplicateWindow() };
         Ears ear = new();
         PeerLink home = new(options, ear);

@@ -10,7 +10,6 @@ using OrionNative.Engine.Hosting.Swarm;
 using OrionNative.Engine.Run;
 using OrionNative.Net.Framing;
 using OrionNative.Net.Identity;
-using OrionNative.Net.Quic;
 
 namespace OrionNative.EndToEnd.Tests;
 
@@ -99,7 +98,7 @@ public sealed class SwarmBadInputTests : IDisposable
         _swarm.Orchestrate($"{Settings} --stages 2 --out far");
         Assert.True(JoinString.TryParse(_swarm.JoinUrl, out JoinString? join, out _));
         using NodeIdentity key = NodeIdentity.LoadOrCreate(Path.Combine(_folder.Path, "stranger"));
-        using QuicEndpoint endpoint = Endpoints.Open(key, new QuicOptions { Listen = new IPEndPoint(IPAddress.Loopback, 0), KeepAlive = TimeSpan.FromSeconds(2) });
+        using ITransportEndpoint endpoint = Endpoints.Open(key, TransportKind.Quic, new TransportOptions { Listen = new IPEndPoint(IPAddress.Loopback, 0), KeepAlive = TimeSpan.FromSeconds(2) });
         Stranger stranger = new();
         LinkOptions options = new() { Run = PeerIds.RunOf(join.NodeId), Window = new DuplicateWindow() };
         endpoint.Dial(Endpoints.Resolve(join.Host, join.Port, endpoint.LocalAddress), join.NodeId, new PeerLink(options, stranger));

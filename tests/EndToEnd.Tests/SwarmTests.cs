@@ -25,7 +25,7 @@ public sealed class SwarmTests : IDisposable
     EngineResult Train(string line) => EngineProcess.Run(_folder.Path, $"train {Small} {line}".Split(' '));
 
     [Fact]
-    public void Stages_InProcessesOverQuic_EqualTheSingleProcessToTheBit()
+    public void Stages_InProcessesOverEitherTransport_EqualTheSingleProcessToTheBit()
     {
         Train("--boundary none --wire fp32 --out one").Succeeded();
         foreach (int stages in (int[])[2, 3, 4])
@@ -34,6 +34,13 @@ public sealed class SwarmTests : IDisposable
             Assert.Equal(Losses("one"), Losses($"s{stages}"));
             Assert.Equal(WeightHashes("one"), WeightHashes($"s{stages}"));
         }
+
+        Train("--boundary none --wire fp32 --stages 3 --transport tcp --out tcp").Succeeded();
+        Assert.Equal(Losses("one"), Losses("tcp"));
+        Assert.Equal(WeightHashes("one"), WeightHashes("tcp"));
+        string wire = File.ReadAllText(Path.Combine(_folder.Path, "tcp", "orchestrator", "wire.log"));
+        Assert.Contains(" tcp ", wire);
+        Assert.DoesNotContain(" quic ", wire);
     }
 
     // the boundaries belong to the model: fewer stages hold several of its pieces each, and compute the same

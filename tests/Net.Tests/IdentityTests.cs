@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using System.Text;
 using FsCheck;
 using FsCheck.Fluent;
+using OrionNative.Net.Framing;
 using OrionNative.Net.Identity;
 
 namespace OrionNative.Net.Tests;
@@ -118,13 +119,14 @@ public sealed class IdentityTests : IDisposable
     }
 
     [Theory]
-    [InlineData("seed.example.org", 4433, "abcDEF-_019")]
-    [InlineData("192.0.2.7", 1, "t")]
-    [InlineData("2001:db8::1", 65535, "t")]
-    public void JoinString_WellFormed_RoundTripsAndHidesItsToken(string host, int port, string token)
+    [InlineData("seed.example.org", 4433, "abcDEF-_019", TransportKind.Quic)]
+    [InlineData("192.0.2.7", 1, "t", TransportKind.Tcp)]
+    [InlineData("2001:db8::1", 65535, "t", TransportKind.Quic)]
+    public void JoinString_WellFormed_RoundTripsAndHidesItsToken(string host, int port, string token, TransportKind transport)
     {
         using var identity = NodeIdentity.Create();
-        var join = new JoinString(identity.Id, host, port, token);
+        var join = new JoinString(identity.Id, host, port, token, transport);
+        Assert.StartsWith(transport == TransportKind.Tcp ? "orion+tcp://" : "orion://", join.ToString(), StringComparison.Ordinal);
         Assert.True(JoinString.TryParse(join.Reveal(), out var same, out _));
         Assert.Equal(join, same);
         Assert.EndsWith($":{port}/…", join.ToString(), StringComparison.Ordinal);
@@ -132,6 +134,7 @@ public sealed class IdentityTests : IDisposable
 
     [Theory]
     [InlineData("http://x@h:1/t", "form")]
+    [InlineData("orion+udp://NODE@h:1/secret", "form")]
     [InlineData("orion://NODE@h:1", "form")]
     [InlineData("orion://short@h:1/secret", "NodeId")]
     [InlineData("orion://NODE@h/secret", "host:port")]

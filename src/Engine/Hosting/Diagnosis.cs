@@ -95,7 +95,7 @@ static class Diagnosis
     /// <summary>QUIC joins the peers of a swarm, the quickstart's too: without it the main job fails.</summary>
     /// <param name="reason">Why it cannot be used, as the transport says it; null if it can.</param>
     public static Finding Quic(string? reason) => reason?.Split(" Fix: ") is [string what, .. string[] fix]
-        ? new Finding("QUIC", FindingKind.Missing, $"{what} Without it only one process trains, and `link` measures TCP", fix.FirstOrDefault())
+        ? new Finding("QUIC", FindingKind.Missing, $"{what} Without it one process trains, and a swarm does with --transport tcp", fix.FirstOrDefault())
         : new Finding("QUIC", FindingKind.Good, "ngtcp2 and GnuTLS load, in versions that fit");
 
     static Finding Nvrtc(CudaLibraries libraries) => libraries.NvrtcNotSupportedReason?.Split("; fix: ") is [string what, .. string[] fix]

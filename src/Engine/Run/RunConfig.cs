@@ -56,6 +56,16 @@ public enum RecomputeKind
     Block,
 }
 
+/// <summary>What carries messages between the peers of a run.</summary>
+public enum PeerTransport
+{
+    /// <summary>QUIC over UDP.</summary>
+    Quic,
+
+    /// <summary>TLS 1.3 over TCP, for networks that stop UDP.</summary>
+    Tcp,
+}
+
 /// <summary>The resolved configuration of a run.</summary>
 public sealed record RunConfig
 {
@@ -91,6 +101,9 @@ public sealed record RunConfig
 
     /// <summary>How a code travels.</summary>
     public WireFormat Wire { get; init; } = WireFormat.BFloat16;
+
+    /// <summary>What carries it; one for all peers of the run, and nothing changes it while the run lasts.</summary>
+    public PeerTransport Transport { get; init; } = PeerTransport.Quic;
 
     /// <summary>H, inner steps per synchronization of the replicas.</summary>
     public int SyncEvery { get; init; } = 1;

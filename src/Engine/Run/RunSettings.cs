@@ -20,6 +20,8 @@ static class RunSettings
         Setting.Integer("anchor-rank", "rank of a factorised anchor; 0: a full one", 0, c => c.AnchorRank, (c, v) => c with { AnchorRank = (int)v }),
         Setting.Choice("wire", "how a code travels", c => c.Wire, (c, v) => c with { Wire = v },
             ("fp32", WireFormat.Float32), ("bf16", WireFormat.BFloat16), ("int8", WireFormat.Int8)),
+        Setting.Choice("transport", "what carries messages between peers: quic (UDP), or tcp (TLS 1.3) where the network stops UDP", c => c.Transport, (c, v) => c with { Transport = v },
+            ("quic", PeerTransport.Quic), ("tcp", PeerTransport.Tcp)),
         Setting.Integer("sync-every", "inner steps per synchronization of the replicas; only 1 is built so far", 1, c => c.SyncEvery, (c, v) => c with { SyncEvery = (int)v }),
         Setting.Choice("optimizer", "rule for the hidden matrices; the rest uses AdamW", c => c.Optimizer, (c, v) => c with { Optimizer = v },
             ("adamw", OptimizerKind.AdamW), ("muon", OptimizerKind.Muon)),

@@ -1,14 +1,15 @@
-// How a node is invited: orion://NODEID@host:port/TOKEN. The NodeId pins who answers at the address, so nobody between can
+// How a node is invited: orion://NODEID@host:port/TOKEN, or orion+tcp://... where the run's peers speak TCP. The NodeId pins who answers at the address, so nobody between can
 // pose as the orchestrator; the token is spent once, inside the authenticated connection. A join string is a secret.
 using System.Diagnostics.CodeAnalysis;
+using OrionNative.Net.Framing;
 
 namespace OrionNative.Net.Identity;
 
 /// <summary>Where to join, who must answer there, and the one-time token. Print <see cref="ToString"/>: it hides the token;
 /// <see cref="Reveal"/> does not.</summary>
-public sealed record JoinString(NodeId NodeId, string Host, int Port, string Token)
+public sealed record JoinString(NodeId NodeId, string Host, int Port, string Token, TransportKind Transport = TransportKind.Quic)
 {
-    const string Scheme = "orion://";
+    const string QuicScheme = "orion://", TcpScheme = "orion+tcp://";
     const string Form = "orion://NODEID@host:port/TOKEN";
     const int TokenLengthMax = 128;
 
@@ -17,10 +18,11 @@ public sealed record JoinString(NodeId NodeId, string Host, int Port, string Tok
     {
         join = null;
         mistake = null;
-        if (text is null || !text.StartsWith(Scheme, StringComparison.OrdinalIgnoreCase)) mistake = $"a join string has the form {Form}";
+        bool isTcp = text?.StartsWith(TcpScheme, StringComparison.OrdinalIgnoreCase) ?? false;
+        if (text is null || !isTcp && !text.StartsWith(QuicScheme, StringComparison.OrdinalIgnoreCase)) mistake = $"a join string has the form {Form}";
         else
         {
-            string rest = text[Scheme.Length..];
+            string rest = text[(isTcp ? TcpScheme : QuicScheme).Length..];
             int at = rest.IndexOf('@'), slash = rest.IndexOf('/', Math.Max(at, 0));
             string node = at < 0 ? "" : rest[..at], address = at < 0 || slash < 0 ? "" : rest[(at + 1)..slash], token = slash < 0 ? "" : rest[(slash + 1)..];
             if (at < 0 || slash < 0) mistake = $"a join string has the form {Form}";
@@ -30,7 +32,7 @@ public sealed record JoinString(NodeId NodeId, string Host, int Port, string Tok
             {
                 mistake = $"the token after '/' must be 1 to {TokenLengthMax} characters of a-z, A-Z, 0-9, '-', '_'";
             }
-            else join = new JoinString(id, host, port, token);
+            else join = new JoinString(id, host, port, token, isTcp ? TransportKind.Tcp : TransportKind.Quic);
         }
         return join is not null;
     }
@@ -49,6 +51,8 @@ public sealed record JoinString(NodeId NodeId, string Host, int Port, string Tok
         host = name;
         return true;
     }
+
+    string Scheme => Transport == TransportKind.Tcp ? TcpScheme : QuicScheme;
 
     /// <summary>The whole string, token included.</summary>
     public string Reveal() => $"{Scheme}{NodeId}@{(Host.Contains(':') ? $"[{Host}]" : Host)}:{Port}/{Token}";

@@ -16,6 +16,12 @@ public enum CongestionControl
 /// <summary>Options of a QUIC endpoint.</summary>
 public sealed record QuicOptions : TransportOptions
 {
+    /// <summary>Everything at its default.</summary>
+    public QuicOptions() { }
+
+    /// <summary>What is common to both transports as given, the rest at its default.</summary>
+    public QuicOptions(TransportOptions common) : base(common) { }
+
     /// <summary>BBR unless there is a reason.</summary>
     public CongestionControl CongestionControl { get; init; } = CongestionControl.Bbr;
 

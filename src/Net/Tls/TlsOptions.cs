@@ -6,6 +6,12 @@ namespace OrionNative.Net.Tls;
 /// <summary>Options of a TCP endpoint (TLS 1.3 over striped connections).</summary>
 public sealed record TlsOptions : TransportOptions
 {
+    /// <summary>Everything at its default.</summary>
+    public TlsOptions() { }
+
+    /// <summary>What is common to both transports as given, the rest at its default.</summary>
+    public TlsOptions(TransportOptions common) : base(common) { }
+
     /// <summary>TCP connections of one link: the first for the control lane, the others for payloads. A single one stops at
     /// the kernel's send buffer over the round trip (4 MiB / 60 ms = 70 MB/s), and a loss stops only its own stripe.</summary>
     public int Stripes { get; init; } = 8;

@@ -7,13 +7,12 @@ using System.Collections.Immutable;
 using OrionNative.Engine.Control;
 using OrionNative.Engine.Run;
 using OrionNative.Net.Framing;
-using OrionNative.Net.Quic;
 
 namespace OrionNative.Engine.Hosting.Swarm;
 
 static class ControlLimits
 {
-    static readonly int _linksMost = new QuicOptions { Listen = new System.Net.IPEndPoint(0, 0) }.ConnectionsMax;
+    static readonly int _linksMost = new TransportOptions().ConnectionsMax;
 
     /// <summary>Peers that the orchestrator takes.</summary>
     public static int PeersMost(RunConfig config) => config.Stages * HoldersMost(config);

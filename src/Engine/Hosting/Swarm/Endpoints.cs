@@ -2,26 +2,36 @@
 using System.Net;
 using System.Net.Sockets;
 using OrionNative.Engine.Run;
+using OrionNative.Net.Framing;
 using OrionNative.Net.Identity;
 using OrionNative.Net.Quic;
+using OrionNative.Net.Tls;
 
 namespace OrionNative.Engine.Hosting.Swarm;
 
 static class Endpoints
 {
-    /// <summary>Binds the UDP port.</summary>
+    /// <summary>Binds the port of the run's transport, UDP or TCP.</summary>
     /// <exception cref="ConfigurationException">The port is in use, or the address is not this machine's.</exception>
-    public static QuicEndpoint Open(NodeIdentity identity, QuicOptions options)
+    /// <exception cref="PlatformNotSupportedException">QUIC's library is missing; the message says how to get it, or to do without.</exception>
+    public static ITransportEndpoint Open(NodeIdentity identity, TransportKind kind, TransportOptions options)
     {
         try
         {
-            return new QuicEndpoint(identity, options);
+            return kind == TransportKind.Quic ? new QuicEndpoint(identity, new QuicOptions(options)) : new TlsEndpoint(identity, new TlsOptions(options));
+        }
+        catch (PlatformNotSupportedException missing) when (kind == TransportKind.Quic)
+        {
+            throw new PlatformNotSupportedException($"{missing.Message} A run without QUIC: --transport tcp.", missing);
         }
         catch (IOException error)
         {
             throw new ConfigurationException($"listen '{options.Listen}': {error.Message} Name another address or port with --listen, or port 0 for a free one", error);
         }
     }
+
+    /// <summary>The transport of a run.</summary>
+    public static TransportKind Kind(PeerTransport transport) => transport == PeerTransport.Quic ? TransportKind.Quic : TransportKind.Tcp;
 
     /// <summary>The first address of a host that a socket at <paramref name="listen"/> reaches: one for IPv6 reaches both kinds.</summary>
     /// <exception cref="ConfigurationException">The name is not known, or has no such address.</exception>

@@ -55,6 +55,11 @@ sealed class LocalSwarm : IDisposable
 
         if (links is not null)
         {
+            if (run.Config.Transport != PeerTransport.Quic)
+            {
+                throw new ConfigurationException("transport tcp: the emulated links between local peers carry UDP; rehearse TCP with `orion-engine link emulate --transport tcp`");
+            }
+
             _relay = new UdpRelay();
             // whoever dials a peer sends into its download
             LinkProfile reversed = new(links.Down, links.Up);

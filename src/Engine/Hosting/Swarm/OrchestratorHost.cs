@@ -12,7 +12,6 @@ using OrionNative.Engine.Pipeline.Schedule;
 using OrionNative.Engine.Run;
 using OrionNative.Net.Framing;
 using OrionNative.Net.Identity;
-using OrionNative.Net.Quic;
 
 namespace OrionNative.Engine.Hosting.Swarm;
 
@@ -31,7 +30,7 @@ sealed partial class OrchestratorHost : IDisposable
     readonly CheckpointStore _checkpoints;
     readonly IRunStore _store;
     readonly Orchestrator _core;
-    readonly QuicEndpoint _endpoint;
+    readonly ITransportEndpoint _endpoint;
     readonly NodeIdentity _identity;
     readonly BlockingCollection<Action> _events = new(new ConcurrentQueue<Action>());   // bounded by links, see Handler
     readonly Dictionary<PeerId, PeerLink> _links = [];
@@ -83,7 +82,7 @@ sealed partial class OrchestratorHost : IDisposable
 
         _core = Orchestrator.Restore(settings, records);
         _linkOptions = new LinkOptions { Run = PeerIds.RunOf(identity.Id), Window = new DuplicateWindow() };
-        _endpoint = Endpoints.Open(identity, new QuicOptions
+        _endpoint = Endpoints.Open(identity, Endpoints.Kind(run.Config.Transport), new TransportOptions
         {
             Listen = listen,
             Admit = connection => Admission.Accept(new PeerLink(_linkOptions, new Handler(this))),
@@ -128,7 +127,7 @@ sealed partial class OrchestratorHost : IDisposable
         string token = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(32));
         long expires = DateTimeOffset.UtcNow.Add(lasts).ToUnixTimeSeconds();
         _events.Add(() => Step(new OrchestratorEvent.TokenIssued(JoinTokens.Hash(token), uses, expires)));
-        return new JoinString(_identity.Id, host, Address.Port, token);
+        return new JoinString(_identity.Id, host, Address.Port, token, _endpoint.Kind);
     }
 
     /// <summary>Asks for the end of the run.</summary>

@@ -11,7 +11,6 @@ using OrionNative.Engine.Routing;
 using OrionNative.Engine.Run;
 using OrionNative.Net.Framing;
 using OrionNative.Net.Identity;
-using OrionNative.Net.Quic;
 
 namespace OrionNative.Engine.Hosting.Swarm;
 
@@ -65,7 +64,7 @@ sealed partial class PeerHost : IDisposable
     readonly PeerHostOptions _options;
     readonly Mailbox<LoopEvent> _loop = new();
     readonly PeerEffects _effects = new();
-    readonly QuicEndpoint _endpoint;
+    readonly ITransportEndpoint _endpoint;
     readonly PeerId _self;
     readonly NodeId _orchestrator;
     readonly IPEndPoint _orchestratorAddress;
@@ -91,7 +90,7 @@ sealed partial class PeerHost : IDisposable
         _orchestrator = options.Join.NodeId;
         _orchestratorAddress = Endpoints.Resolve(options.Join.Host, options.Join.Port, options.Listen);
         _linkOptions = new LinkOptions { Run = PeerIds.RunOf(_orchestrator), Window = _window };
-        _endpoint = Endpoints.Open(options.Identity, new QuicOptions
+        _endpoint = Endpoints.Open(options.Identity, options.Join.Transport, new TransportOptions
         {
             Listen = options.Listen,
             Admit = Admit,
@@ -159,7 +158,7 @@ sealed partial class PeerHost : IDisposable
         }
         else if (TimeProvider.System.GetElapsedTime(_orchestratorSeenAt) is var away && away > (_wasInContact ? _options.AwayAtMost : _options.ContactWithin))
         {
-            throw new IOException($"no orchestrator {_orchestrator.Short} at {_orchestratorAddress} for {away.TotalSeconds:F0} s: {_lastRefusal}. Check the join string, that the orchestrator runs, and that UDP port {_orchestratorAddress.Port} is open");
+            throw new IOException($"no orchestrator {_orchestrator.Short} at {_orchestratorAddress} for {away.TotalSeconds:F0} s: {_lastRefusal}. Check the join string, that the orchestrator runs, and that {(_endpoint.Kind == TransportKind.Quic ? "UDP" : "TCP")} port {_orchestratorAddress.Port} is open");
         }
 
         if (_toOrchestrator is null && IsTimeToDial(PeerId.None))
