@@ -29,7 +29,7 @@ static class BoundariesSuite
         HeadWidth = 64,
         FeedForward = 704,
         Context = 128,
-        Boundaries = ModelConfig.EvenBoundaries(8, Stages),
+        Boundaries = [2, 4, 6],
     };
 
     static readonly RunConfig _run = new()

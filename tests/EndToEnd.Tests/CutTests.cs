@@ -68,8 +68,8 @@ public sealed class CutTests : IDisposable
         Assert.True(_swarm.StatusOf(orchestrator) == 0, _swarm.Log);
         JsonObject placed = Files("far").Events.First(line => (string?)line["event"] == "PlacementPublished");
         int[] blocks = [.. placed["Placement"]!["Slices"]!.AsArray().Select(slice => (int)slice!["BlockCount"]!)];
-        // a block costs 10.3k (4*32*32 + 3*32*64 + 2*32 parameters), the head 8.2k: 6 + 1 takes max(61.8/30, 18.5/10) = 2.06,
-        // 5 + 2 takes max(51.5/30, 28.8/10) = 2.88
+        // a block costs 11.3k (4*32*32 + 3*32*64 weights, and 32*32 for attention), the head 8.2k: 6 + 1 takes max(67.6/30, 19.5/10) = 2.25,
+        // 5 + 2 takes max(56.3/30, 30.7/10) = 3.07
         Assert.Equal([6, 1], blocks);
         Assert.Contains("fast: ", _swarm.Log.Split('\n').Single(line => line.Contains("holds stage 0", StringComparison.Ordinal)));
         Assert.Equal(Files("one").WeightHashes, Files("far").WeightHashes);
@@ -96,8 +96,8 @@ public sealed class CutTests : IDisposable
         // four lanes without fused multiply-add against eight or sixteen with it: at least four times, and half of that where
         // neighbours take half of the processors while the second one measures; both lead to the same cut
         Assert.True(speed[0] > 1.5 * speed[1], $"measured {speed[0]} and {speed[1]} GFLOP/s");
-        // a block 10.3, the head 8.2 (see above): every cut tried
-        int best = Enumerable.Range(1, 6).MinBy(first => Math.Max(10.3 * first / speed[0], ((10.3 * (7 - first)) + 8.2) / speed[1]));
+        // a block 11.3, the head 8.2 (see above): every cut tried
+        int best = Enumerable.Range(1, 6).MinBy(first => Math.Max(11.3 * first / speed[0], ((11.3 * (7 - first)) + 8.2) / speed[1]));
         Assert.Equal([best, 7 - best], blocks);
         Assert.InRange(best, 5, 6);
     }

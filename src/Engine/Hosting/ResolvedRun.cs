@@ -54,10 +54,11 @@ sealed record ResolvedRun(RunConfig Config, ModelConfig Model, ITokenizer Tokeni
             config = config with { Boundary = BoundaryKind.None };
         }
 
+        int sequence = config.Sequence > 0 ? config.Sequence : Math.Min(SequenceDefault, model.Context);
         model = model with
         {
             Boundary = config.Boundary,
-            Boundaries = trained is { HasCodes: true } ? BoundariesOf(trained, config.Stages, directory) : ModelConfig.EvenBoundaries(model.Layers, config.Stages),
+            Boundaries = trained is { HasCodes: true } ? BoundariesOf(trained, config.Stages, directory) : EvenCut.Boundaries(model, config.Stages, sequence),
         };
         if (model.HasCodes)
         {
@@ -70,7 +71,6 @@ sealed record ResolvedRun(RunConfig Config, ModelConfig Model, ITokenizer Tokeni
 
         model.Validated();
         RequireSame(trained, model, directory);
-        int sequence = config.Sequence > 0 ? config.Sequence : Math.Min(SequenceDefault, model.Context);
         if (sequence > model.Context)
         {
             throw new ConfigurationException($"sequence {sequence} is longer than the context {model.Context} of model '{config.Model}'; choose at most {model.Context}");

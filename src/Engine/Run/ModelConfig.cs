@@ -147,30 +147,4 @@ public sealed record ModelConfig
             throw new ConfigurationException(message);
         }
     }
-
-    /// <summary>Boundaries that cut the blocks into stages as even as can be, the longer ones in the middle: the ends carry
-    /// the embedding and the head besides.</summary>
-    public static IReadOnlyList<int> EvenBoundaries(int layers, int stages)
-    {
-        if (stages < 1 || stages > layers)
-        {
-            throw new ConfigurationException($"{stages} stages cannot share {layers} blocks; choose between 1 and {layers} stages");
-        }
-
-        int[] blocks = new int[stages];
-        Array.Fill(blocks, layers / stages);
-        int[] middleFirst = [.. Enumerable.Range(0, stages).OrderBy(s => Math.Abs((2 * s) - stages + 1)).ThenBy(s => s)];
-        for (int extra = 0; extra < layers % stages; extra++)
-        {
-            blocks[middleFirst[extra]]++;
-        }
-
-        int[] boundaries = new int[stages - 1];
-        for (int i = 0, first = 0; i < boundaries.Length; i++)
-        {
-            boundaries[i] = first += blocks[i];
-        }
-
-        return boundaries;
-    }
 }

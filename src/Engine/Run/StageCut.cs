@@ -1,7 +1,7 @@
 // Where the model is cut into stages. Every block in exactly one slice, no slice empty, none beyond its memory, and
 //   minimize  max_s  cost(slice_s) / speed_s       cost(slice) = sum of block costs + embedding (first) + head (last)
 // by dynamic programming over (stages used, blocks used); ties go to the cut whose earlier stages are smaller, so that the
-// result is a function of its input. With equal speeds and no memory bound this is the even cut with light ends.
+// result is a function of its input. Boundaries with codes are placed before peers are known: see EvenCut.
 namespace OrionNative.Engine.Run;
 
 /// <summary>What the parts of a model cost and weigh; the two arrays have one entry a block.</summary>

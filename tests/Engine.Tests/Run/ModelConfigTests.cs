@@ -19,31 +19,8 @@ public class ModelConfigTests
     public void Boundary_Resbm_AddsTwoMatricesOfWidthTimesCode()
     {
         ModelConfig plain = ModelPresets.Get("orion-100b");
-        ModelConfig cut = plain with { Boundary = BoundaryKind.Resbm, Boundaries = ModelConfig.EvenBoundaries(90, 16) };
+        ModelConfig cut = plain with { Boundary = BoundaryKind.Resbm, Boundaries = EvenCut.Boundaries(plain, 16, plain.Context) };
         Assert.Equal(15L * 2 * 9216 * 144, cut.Parameters - plain.Parameters);
-    }
-
-    [Theory]
-    [InlineData(7, 3)]
-    [InlineData(30, 4)]
-    [InlineData(90, 16)]
-    [InlineData(4, 4)]
-    [InlineData(5, 1)]
-    public void EvenBoundaries_AnyCut_LosesNoBlock(int layers, int stages)
-    {
-        IReadOnlyList<int> boundaries = ModelConfig.EvenBoundaries(layers, stages);
-        int[] edges = [0, .. boundaries, layers];
-        int[] blocks = [.. Enumerable.Range(0, stages).Select(s => edges[s + 1] - edges[s])];
-        Assert.Equal(layers, blocks.Sum());
-        Assert.InRange(blocks.Max() - blocks.Min(), 0, 1);
-        Assert.True(blocks[0] <= blocks.Max() && blocks[^1] == blocks.Min());
-    }
-
-    [Fact]
-    public void EvenBoundaries_MoreStagesThanBlocks_NamesBoth()
-    {
-        var error = Assert.Throws<ConfigurationException>(() => ModelConfig.EvenBoundaries(4, 5));
-        Assert.Contains("5 stages cannot share 4 blocks", error.Message);
     }
 
     [Fact]

@@ -30,7 +30,7 @@ static class RunSegments
     /// <summary>Bytes of a checkpoint's values at most.</summary>
     public static long StateBytes(ModelConfig model) => SavedBytesPerParameter * model.Parameters;
 
-    /// <summary>Cost in matrix FLOP a token and bytes of every segment; the first and the last hold the ends.</summary>
+    /// <summary>Cost in FLOP of a step a token, as MFU counts them, and bytes of every segment; the first and the last hold the ends.</summary>
     public static ModelCosts Costs(ModelConfig model, RunConfig run)
     {
         using IDevice device = Devices.Open("cpu", 1);
@@ -41,15 +41,13 @@ static class RunSegments
         long[] bytes = new long[count];
         for (int i = 0; i < count; i++)
         {
-            int blocks = edges[i + 1] - edges[i];
-            costs[i] = blocks * (double)model.BlockParameters;
+            costs[i] = model.TrainingFlopPerToken(edges[i], edges[i + 1], run.Sequence);
             MemoryPlan plan = StageWorker.Plan(model, new StageRange(edges[i], edges[i + 1], model.Layers), run, device, slots);
             bytes[i] = plan.Total - plan.Scratch + ShareBytes(plan, run.Replicas);
         }
 
-        long table = (long)model.Vocabulary * model.Width;
         long scratch = StageWorker.Plan(model, StageRange.Whole(model), run, device, slots).Scratch;
-        return new ModelCosts(costs, bytes, 0, 0, table, 0) { SharedBytes = scratch + PeerWork.PoolBytes(model, run) };
+        return new ModelCosts(costs, bytes, 0, 0, 0, 0) { SharedBytes = scratch + PeerWork.PoolBytes(model, run) };
     }
 
     /// <summary>What a peer must have for a stage: the worker's plan, and where operations compute in host memory the slots of payloads,
