@@ -34,7 +34,7 @@ sealed record CheckpointState
     /// <summary>The model's shape, as ModelConfigJson writes it; eval, generate and export rebuild the model from it.</summary>
     public required JsonObject Model { get; init; }
 
-    /// <summary>How the run was laid out (stages, replicas, boundaries); resuming may choose another.</summary>
+    /// <summary>How the run was laid out (stages, replicas) and how codes travelled (wire); resuming may choose another.</summary>
     public JsonObject? Layout { get; init; }
 }
 
