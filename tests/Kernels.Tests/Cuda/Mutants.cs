@@ -9,10 +9,11 @@ namespace OrionNative.Kernels.Tests.Cuda;
 /// <summary>One changed token: where it stands, and what it becomes.</summary>
 sealed record Mutant(string Source, int Position, string Before, string After)
 {
-    public string Line(string text)
+    /// <summary>The line with the token as [before -> after].</summary>
+    public string Shown(string text)
     {
-        int start = text.LastIndexOf('\n', Position) + 1;
-        return text[start..text.IndexOf('\n', Position)].Trim();
+        int start = text.LastIndexOf('\n', Position) + 1, after = Position + Before.Length;
+        return $"{text[start..Position]}[{Before} -> {After}]{text[after..text.IndexOf('\n', after)]}".Trim();
     }
 
     public string Apply(string text) => string.Concat(text.AsSpan(0, Position), After, text.AsSpan(Position + Before.Length));

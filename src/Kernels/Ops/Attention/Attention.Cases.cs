@@ -18,7 +18,7 @@ static partial class KernelCases
         const double Base = 500_000;
         (AttentionShape shape, int start) = c.Pick(
             (new AttentionShape(1, 4 * c.Size, 16, 16, width), 0),
-            (new(1, 1, 1, 1, width), 0), (new(2, 17, 2, 1, width), 7), (new(1, 64, 1, 1, width), -1), (new(1, 130, 3, 1, width), -1), (new(2, 161, 2, 2, width), 3), (new(1, 290, 2, 1, width), 1));
+            (new(1, 1, 1, 1, width), 0), (new(2, 17, 2, 1, width), 7), (new(1, 64, 1, 1, width), -1), (new(1, 130, 3, 1, width), -1), (new(2, 161, 2, 2, width), 3), (new(1, 380, 1, 1, width), 1));
         bool backward = name.StartsWith("gradient", StringComparison.Ordinal), turned = start >= 0 && backward;
         (int tokens, int heads, int keyHeads) = (shape.Tokens, shape.QueryHeads, shape.KeyValueHeads);
         c.Shape = turned ? $"{Named(shape)} turned back from {start}" : Named(shape);
