@@ -16,7 +16,6 @@ enum Status : int {
     InvalidDevice = 101,
     InvalidImage = 200,
     InvalidContext = 201,
-    FileNotFound = 301,
     InvalidHandle = 400,
     IllegalState = 401,
     NotFound = 500,

@@ -105,34 +105,41 @@ void DeviceMemory::reset() {
     for (const Allocation& allocation : live()) release(allocation.start);
 }
 
-void HostMemory::add(uintptr_t start, size_t bytes) {
+void HostMemory::add(uintptr_t start, const Locked& locked) {
     std::lock_guard lock(mutex_);
-    ranges_[start] = bytes;
+    ranges_[start] = locked;
 }
 
-bool HostMemory::remove(uintptr_t start) {
+bool HostMemory::remove(uintptr_t start, Kind kind) {
     std::lock_guard lock(mutex_);
-    return ranges_.erase(start) == 1;
+    auto found = ranges_.find(start);
+    if (found == ranges_.end() || found->second.kind != kind) return false;
+    ranges_.erase(found);
+    return true;
 }
 
 bool HostMemory::contains(uintptr_t address, size_t bytes) {
     std::lock_guard lock(mutex_);
     auto after = ranges_.upper_bound(address);
     if (after == ranges_.begin()) return false;
-    const auto& [start, length] = *std::prev(after);
-    return address - start <= length && bytes <= length - (address - start);
+    const auto& [start, locked] = *std::prev(after);
+    return address - start <= locked.bytes && bytes <= locked.bytes - (address - start);
 }
 
 bool HostMemory::overlaps(uintptr_t address, size_t bytes) {
     std::lock_guard lock(mutex_);
     auto next = ranges_.lower_bound(address);
     if (next != ranges_.end() && next->first < address + bytes) return true;
-    return next != ranges_.begin() && std::prev(next)->first + std::prev(next)->second > address;
+    return next != ranges_.begin() && std::prev(next)->first + std::prev(next)->second.bytes > address;
 }
 
-size_t HostMemory::count() {
+std::map<uintptr_t, HostMemory::Locked> HostMemory::takeOf(int device) {
     std::lock_guard lock(mutex_);
-    return ranges_.size();
+    std::map<uintptr_t, Locked> taken;
+    for (const auto& [start, locked] : ranges_)
+        if (locked.device == device) taken.emplace(start, locked);
+    for (const auto& [start, locked] : taken) ranges_.erase(start);
+    return taken;
 }
 
 int deviceCount() {

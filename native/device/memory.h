@@ -67,15 +67,23 @@ private:
 // Page-locked host memory: known to the driver, visible to kernels, checked for bounds only.
 class HostMemory {
 public:
-    void add(uintptr_t start, size_t bytes);
-    bool remove(uintptr_t start);
+    enum class Kind { Allocated, Registered };
+    struct Locked {
+        size_t bytes;
+        Kind kind;
+        int device;  // whose context locked it
+    };
+
+    void add(uintptr_t start, const Locked& locked);
+    // False when nothing of this kind starts there.
+    bool remove(uintptr_t start, Kind kind);
     bool contains(uintptr_t address, size_t bytes);
     bool overlaps(uintptr_t address, size_t bytes);
-    size_t count();
-    void clear();
+    // Forgets, and gives, what a context that ends has left locked.
+    std::map<uintptr_t, Locked> takeOf(int device);
 
 private:
-    std::map<uintptr_t, size_t> ranges_;
+    std::map<uintptr_t, Locked> ranges_;
     std::mutex mutex_;
 };
 

@@ -1,6 +1,6 @@
 // Initialisation, devices, primary contexts. Only primary contexts exist, as cuBLAS and NCCL use them.
 // The first fault of a context sticks: every later call returns it, until the context is reset or released.
-#include <cstring>
+#include <cstdlib>
 
 #include "driver/cuda.h"
 
@@ -94,6 +94,10 @@ std::string tearDown(Context& context) {
     forgetAll(graphs(), "graphs");
     for (auto& function : functions().of(&context)) functions().take(function.get());
     forgetAll(modules(), "modules");
+    const auto locked = hostMemory().takeOf(context.device);
+    for (const auto& [start, range] : locked)
+        if (range.kind == HostMemory::Kind::Allocated) free(reinterpret_cast<void*>(start));
+    forgotten(locked.size(), "ranges of page-locked host memory");
     context.memory().reset();
     context.legacy.reset();
     context.faults.clear();
@@ -109,27 +113,9 @@ int deviceOf(int device) {
 
 int attributeOf(int attribute, int* value) {
     switch (attribute) {
-        case 1: *value = 1024; break;                // MAX_THREADS_PER_BLOCK
-        case 2: case 3: *value = 1024; break;        // MAX_BLOCK_DIM_X, Y
-        case 4: *value = 64; break;                  // MAX_BLOCK_DIM_Z
-        case 5: *value = 2147483647; break;          // MAX_GRID_DIM_X
-        case 6: case 7: *value = 65535; break;       // MAX_GRID_DIM_Y, Z
-        case 8: *value = 48 * 1024; break;           // MAX_SHARED_MEMORY_PER_BLOCK
-        case 10: *value = 32; break;                 // WARP_SIZE
-        case 12: *value = 65536; break;              // MAX_REGISTERS_PER_BLOCK
-        case 13: *value = 1000000; break;            // CLOCK_RATE
         case 16: *value = Multiprocessors; break;    // MULTIPROCESSOR_COUNT
-        case 31: *value = 1; break;                  // CONCURRENT_KERNELS
-        case 36: *value = 0; break;                  // MEMORY_CLOCK_RATE
-        case 37: *value = 0; break;                  // GLOBAL_MEMORY_BUS_WIDTH
-        case 38: *value = 0; break;                  // L2_CACHE_SIZE
-        case 39: *value = 2048; break;               // MAX_THREADS_PER_MULTIPROCESSOR
-        case 40: *value = 2; break;                  // ASYNC_ENGINE_COUNT
-        case 41: *value = 1; break;                  // UNIFIED_ADDRESSING
         case 75: *value = 8; break;                  // COMPUTE_CAPABILITY_MAJOR
         case 76: *value = 0; break;                  // COMPUTE_CAPABILITY_MINOR
-        case 81: *value = 167936; break;             // MAX_SHARED_MEMORY_PER_MULTIPROCESSOR
-        case 82: *value = 65536; break;              // MAX_REGISTERS_PER_MULTIPROCESSOR
         case 97: *value = DynamicBytesOptIn; break;  // MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
         default: return fail(InvalidValue, format("device attribute %d is unknown to the software device", attribute));
     }

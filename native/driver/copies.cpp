@@ -161,7 +161,7 @@ EXPORT int cuMemHostAlloc(void** pointer, size_t bytes, unsigned flags) {
     const size_t whole = (bytes + 4095) / 4096 * 4096;
     *pointer = aligned_alloc(4096, whole);
     if (!*pointer) return fail(OutOfMemory, format("cuMemHostAlloc: %zu bytes", bytes));
-    hostMemory().add(number(*pointer), bytes);
+    hostMemory().add(number(*pointer), {bytes, HostMemory::Kind::Allocated, context->device});
     return Success;
 }
 
@@ -169,7 +169,7 @@ EXPORT int cuMemFreeHost(void* pointer) {
     Context* context = currentContext();
     trace("cuMemFreeHost", true);
     if (context) synchronize(*context);
-    if (!hostMemory().remove(number(pointer))) return fail(InvalidValue, format("cuMemFreeHost: %p was not allocated", pointer));
+    if (!hostMemory().remove(number(pointer), HostMemory::Kind::Allocated)) return fail(InvalidValue, format("cuMemFreeHost: %p was not allocated", pointer));
     free(pointer);
     return Success;
 }
@@ -183,14 +183,14 @@ EXPORT int cuMemHostRegister_v2(void* pointer, size_t bytes, unsigned flags) {
     const uintptr_t first = number(pointer) / Page * Page, end = (number(pointer) + bytes + Page - 1) / Page * Page;
     if (hostMemory().overlaps(first, end - first))
         return fail(HostMemoryAlreadyRegistered, format("cuMemHostRegister: %p shares a page with registered memory", pointer));
-    hostMemory().add(number(pointer), bytes);
+    hostMemory().add(number(pointer), {bytes, HostMemory::Kind::Registered, context->device});
     return Success;
 }
 
 EXPORT int cuMemHostUnregister(void* pointer) {
     Context* context = currentContext();
     if (context) synchronize(*context);
-    return hostMemory().remove(number(pointer))
+    return hostMemory().remove(number(pointer), HostMemory::Kind::Registered)
                ? int(Success)
                : fail(HostMemoryNotRegistered, format("cuMemHostUnregister: %p is not registered", pointer));
 }

@@ -84,7 +84,12 @@ int main() {
     compileKernel("extern \"C\" __global__ void forgotten(float* x) { *x = 1.0f; }", "forgotten", &forgotten);
     CHECK(cuStreamCreate(&stream, 1) == 0 && cuEventCreate(&event, 0) == 0 && cuStreamBeginCapture_v2(stream, 1) == 0);
     CHECK(cuStreamEndCapture(stream, &graph) == 0 && cuGraphInstantiateWithFlags(&executable, graph, 0) == 0);
+    alignas(4096) static char page[4096];
+    void* locked;
+    CHECK(cuMemHostAlloc(&locked, 64, 0) == 0 && cuMemHostRegister_v2(page, sizeof page, 0) == 0);
+    CHECK(cuMemFreeHost(page) != 0 && cuMemHostUnregister(locked) != 0);  // each the other's
     CHECK(cuDevicePrimaryCtxRelease_v2(2) != 0);
-    CHECK_TEXT(softGetLastErrorText(), "leaked 1 streams, 1 events, 2 graphs, 1 modules");
+    CHECK_TEXT(softGetLastErrorText(), "leaked 1 streams, 1 events, 2 graphs, 1 modules, 2 ranges of page-locked host memory");
+    CHECK(cuMemHostUnregister(page) != 0);
     return 0;
 }

@@ -4,11 +4,15 @@
 
 namespace {
 
-void *first, *second, *twice, *copy;
+constexpr size_t HostBytes = 256;
+void *first, *second, *twice, *copy, *host;
 uintptr_t x, y;
 
+// A context of its own for every case: what it has ends with it.
 void begin() {
     useDevice(1);
+    CHECK(cuMemHostAlloc(&host, HostBytes, 0) == 0);
+    memset(host, 0, HostBytes);
     CHECK(cuStreamCreate(&first, 1) == 0 && cuStreamCreate(&second, 1) == 0);
     twice = compileKernel("extern \"C\" __global__ void twice(int* x) { x[threadIdx.x] *= 2; }", "twice");
     copy = compileKernel("extern \"C\" __global__ void copy(int* to, const int* x) { to[threadIdx.x] = x[threadIdx.x]; }", "copy");
@@ -25,7 +29,7 @@ void mustBe(bool race, const char* names) {
 
 // A graph of first and second: x *= 2, then on the other stream y = x, then the copy of y to the host on the first. `forked` and `joined` say
 // which of the two waits are there.
-void* forkAndJoin(bool forked, bool joined, void* host) {
+void* forkAndJoin(bool forked, bool joined) {
     void *graph, *executable, *computed, *copied;
     CHECK(cuEventCreate(&computed, 2) == 0 && cuEventCreate(&copied, 2) == 0);
     CHECK(cuStreamBeginCapture_v2(first, 1) == 0);
@@ -43,21 +47,19 @@ void* forkAndJoin(bool forked, bool joined, void* host) {
 
 void graphs() {
     begin();
-    void* host;
-    CHECK(cuMemHostAlloc(&host, 128, 0) == 0);
-    CHECK(cuGraphLaunch(forkAndJoin(true, true, host), first) == 0);
+    CHECK(cuGraphLaunch(forkAndJoin(true, true), first) == 0);
     mustBe(false, "");
 
     // The fork waits for too little, the join comes too late.
     begin();
-    (void)cuGraphLaunch(forkAndJoin(false, true, host), first);
+    (void)cuGraphLaunch(forkAndJoin(false, true), first);
     CHECK(cuCtxSynchronize() != 0);
     CHECK_TEXT(softGetLastErrorText(), "race in a graph: kernel copy (node 1) reads byte 0 of allocation");
     CHECK_TEXT(softGetLastErrorText(), "which kernel twice (node 0) writes, and no edge orders the two");
     CHECK(cuDevicePrimaryCtxReset_v2(1) == 0);
 
     begin();
-    (void)cuGraphLaunch(forkAndJoin(true, false, host), first);
+    (void)cuGraphLaunch(forkAndJoin(true, false), first);
     CHECK(cuCtxSynchronize() != 0);
     CHECK_TEXT(softGetLastErrorText(), "race in a graph: cuMemcpyDtoHAsync (node 2) reads byte 0 of allocation");
     CHECK_TEXT(softGetLastErrorText(), "which kernel copy (node 1) writes, and no edge orders the two");
@@ -73,15 +75,11 @@ void graphs() {
     CHECK(cuStreamEndCapture(first, &graph) == 904);
     CHECK_TEXT(softGetLastErrorText(), "node 1 of the capture stands on another stream");
     mustBe(false, "");
-    CHECK(cuMemFreeHost(host) == 0);
 }
 
 // What copies between host and device touch counts as well.
 void copies() {
     begin();
-    void* host;
-    CHECK(cuMemHostAlloc(&host, 256, 0) == 0);
-    memset(host, 0, 256);
     CHECK(launch(twice, 1, 32, 0, first, x) == 0);
     (void)cuMemcpyDtoHAsync_v2(host, x, 128, second);
     mustBe(true, "cuMemcpyDtoHAsync");
@@ -96,7 +94,6 @@ void copies() {
     CHECK(cuMemcpyDtoHAsync_v2(host, x, 128, first) == 0);
     (void)cuMemcpyHtoDAsync_v2(y, host, 128, second);
     mustBe(true, "another stream");
-    CHECK(cuMemFreeHost(host) == 0);
 }
 
 }  // namespace

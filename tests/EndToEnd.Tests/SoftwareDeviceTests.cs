@@ -56,18 +56,21 @@ public sealed class SoftwareDeviceTests : IDisposable
         Run("export --checkpoint moved --out hf").Succeeded();
     }
 
-    // Two processes want one kernel at the same time, and nobody has compiled it; then the file is damaged.
+    // Two processes want one kernel at the same time, and nobody has compiled it; then the file is damaged, and another compiler comes.
     [Fact]
     public void Kernels_TwoProcessesAndOneEmptyCache_LeaveOneWholeFile()
     {
-        string cache = Path.Combine(_folder.Path, "cubin");
-        Process Start(string line) => EngineProcess.Start(_folder.Path, [("ORION_CUBIN_CACHE", cache)], line.Split(' '));
+        string cache = Path.Combine(_folder.Path, "cubin"), newer = _folder.File("newer-g++", "#!/bin/sh\ncase \"$*\" in *-dumpfullversion*) echo 99.1 ;; *) exec g++ \"$@\" ;; esac\n");
+        File.SetUnixFileMode(newer, UnixFileMode.UserRead | UnixFileMode.UserExecute);
+        Process Start(string line, string compiler = "g++") => EngineProcess.Start(_folder.Path, [("ORION_CUBIN_CACHE", cache), ("ORION_CXX", compiler)], line.Split(' '));
         Process[] both = [.. Enumerable.Range(0, 2).Select(_ => Start("kernels check --device softcuda:0 --kernel silu_forward"))];
         foreach (Process process in both)
         {
             using (process)
             {
-                Assert.Contains("1 kernel, 5 shapes: all within their tolerances", EngineProcess.End(process, TimeSpan.FromMinutes(1)).Succeeded().Output, StringComparison.Ordinal);
+                string output = EngineProcess.End(process, TimeSpan.FromMinutes(1)).Succeeded().Output;
+                Assert.StartsWith("softcuda:0: software CUDA device 0, which is no GPU", output, StringComparison.Ordinal);
+                Assert.Contains("1 kernel, 5 shapes: all within their tolerances", output, StringComparison.Ordinal);
             }
         }
 
@@ -82,6 +85,10 @@ public sealed class SoftwareDeviceTests : IDisposable
         Assert.Equal("silu_forward", (string)row["kernel"]!);
         double ratio = (double)row["bytes"]! / ((double)row["timeUsMedian"]! * 1e-6) / (double)row["copyBytesPerSecond"]!;
         Assert.Equal(ratio, (double)row["ratio"]!, 1e-9 * ratio);
+
+        using Process other = Start("kernels check --device softcuda:0 --kernel silu_forward", newer);
+        EngineProcess.End(other, TimeSpan.FromMinutes(1)).Succeeded();
+        Assert.Equal(2, Directory.GetFiles(cache).Length);
     }
 
     [Fact]
