@@ -34,7 +34,7 @@ sealed class CubinCache(string folder)
         {
             file = File.ReadAllBytes(PathOf(key));
         }
-        catch (IOException)
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
             return false;
         }
@@ -56,19 +56,27 @@ sealed class CubinCache(string folder)
         return true;
     }
 
+    /// <exception cref="IOException">The folder cannot be written; the message has the fix.</exception>
     public void Write(string key, byte[] image, string log)
     {
         byte[] text = Encoding.UTF8.GetBytes(log);
         byte[] body = [.. BitConverter.GetBytes(text.Length), .. text, .. image];
-        Directory.CreateDirectory(folder);
-        string beside = Path.Combine(folder, $"{key}.{Guid.NewGuid():N}.part");
-        using (FileStream file = new(beside, FileMode.CreateNew))
+        try
         {
-            file.Write(SHA256.HashData(body));
-            file.Write(body);
-        }
+            Directory.CreateDirectory(folder);
+            string beside = Path.Combine(folder, $"{key}.{Guid.NewGuid():N}.part");
+            using (FileStream file = new(beside, FileMode.CreateNew))
+            {
+                file.Write(SHA256.HashData(body));
+                file.Write(body);
+            }
 
-        File.Move(beside, PathOf(key), overwrite: true);
+            File.Move(beside, PathOf(key), overwrite: true);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new IOException($"a compiled kernel of {body.Length} bytes cannot be kept in {folder}: {error.Message}; fix: let ORION_CUBIN_CACHE name a folder that can be written", error);
+        }
     }
 
     public string PathOf(string key) => Path.Combine(folder, key + ".cubin");

@@ -1,4 +1,4 @@
-// The bindings of NCCL on the software devices: three ranks of one process sum, send round a ring, and are refused what is wrong.
+// The bindings of NCCL on the software devices: the ranks of one process sum, send round a ring, and are refused what is wrong.
 using OrionNative.Kernels.Cuda;
 using OrionNative.Net.Nccl;
 

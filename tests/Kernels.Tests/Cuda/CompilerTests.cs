@@ -16,13 +16,23 @@ public sealed class CompilerTests : IDisposable
         return new CudaRuntimeCompiler(CudaLibraries.Software.Nvrtc, new CubinCache(_folder));
     }
 
-    [Fact]
-    public void SyntaxError_Message_HasFileAndLine()
+    // g++ writes file:line, NVRTC file(line).
+    [Theory]
+    [InlineData(true, "broken.cu:3:")]
+    [InlineData(false, "broken.cu(3): error")]
+    public void SyntaxError_Message_HasFileAndLine(bool software, string place)
     {
-        KernelCompilationException error = Assert.Throws<KernelCompilationException>(
-            () => Compiler().CompileText("broken.cu", "#include \"ptx.cuh\"\n\nextern \"C\" __global__ void f() { undeclared = 1; }\n", "sm_80"));
-        Assert.Contains("broken.cu:3:", error.Message, StringComparison.Ordinal);
+        CudaLibraries libraries = software ? CudaLibraries.Software : CudaLibraries.Real;
+        if (libraries.NvrtcNotSupportedReason is { } reason)
+        {
+            Assert.Skip(reason);
+        }
+
+        KernelCompilationException error = Assert.Throws<KernelCompilationException>(() => new CudaRuntimeCompiler(libraries.Nvrtc, new CubinCache(_folder))
+            .CompileText("broken.cu", "#include \"ptx.cuh\"\n\nextern \"C\" __global__ void f() { undeclared = 1; }\n", "sm_80"));
+        Assert.Contains(place, error.Message, StringComparison.Ordinal);
         Assert.Contains("undeclared", error.Message, StringComparison.Ordinal);
+        Assert.Empty(Directory.GetFiles(_folder));
     }
 
     [Fact]
@@ -75,6 +85,18 @@ public sealed class CompilerTests : IDisposable
             Assert.Equal(image.Length, Compiler().CompileText("a.cu", Good, "sm_80").Image.Length);
             Assert.Equal(bytes.Length, new FileInfo(file).Length);
         }
+    }
+
+    [Fact]
+    public void Folder_ThatCannotBeWritten_IsNamedWithTheFix()
+    {
+        string file = Path.Combine(_folder, "file");
+        File.WriteAllText(file, "");
+        CubinCache cache = new(Path.Combine(file, "cubin"));
+        Assert.False(cache.TryRead("key", out _, out _));
+        string message = Assert.ThrowsAny<IOException>(() => cache.Write("key", [1], "")).Message;
+        Assert.Contains(file, message, StringComparison.Ordinal);
+        Assert.Contains("fix: let ORION_CUBIN_CACHE name", message, StringComparison.Ordinal);
     }
 
     [Fact]
