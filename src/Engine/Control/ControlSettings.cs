@@ -81,8 +81,12 @@ sealed record ControlSettings
     /// <summary>A neighbour's suspicion counts as a witness for this long.</summary>
     public TimeSpan AccusationLasts { get; init; } = TimeSpan.FromSeconds(5);
 
-    /// <summary>A newcomer has its state within this and the time that the stage's bytes take (<see cref="Patience"/>).</summary>
+    /// <summary>A newcomer has its state within this and the time that the stage's bytes take (<see cref="Patience"/>); later, if it still
+    /// comes and has not stood still for <see cref="BulkStandsStill"/>.</summary>
     public TimeSpan HandoverWithin { get; init; } = TimeSpan.FromSeconds(120);
+
+    /// <summary>A state of which nothing has come for this long comes no more.</summary>
+    public TimeSpan BulkStandsStill { get; init; } = TimeSpan.FromSeconds(15);
 
     /// <summary>What a link is believed to carry at least where a stage's bytes travel.</summary>
     public const double BytesPerSecondLeast = 10e6;
@@ -90,7 +94,7 @@ sealed record ControlSettings
     /// <summary>A patience for what takes longer the more bytes a stage has: state and gradient shares, which are less than those.</summary>
     public static TimeSpan Patience(TimeSpan least, long stageBytes) => least + TimeSpan.FromSeconds(stageBytes / BytesPerSecondLeast);
 
-    /// <summary>A reduction in which nobody has got on for this long, and for the time that the bytes of the largest stage take, has two
+    /// <summary>A reduction in which nobody has got on (no share has moved) for this long, and for the time that the bytes of the largest stage take, has two
     /// replicas that do not reach each other; one of them leaves. Once the same replicas have reduced: HangFactor times what that
     /// took, ReduceLeast at least.</summary>
     public TimeSpan ReduceWithin { get; init; } = ReduceWithinDefault;

@@ -25,6 +25,7 @@ sealed partial class Orchestrator
         public Instant AccusesAt;
         public TimeSpan Silence;
         public OpenTask Open;
+        public long BulkBytes;
         public bool IsHangTold;
         public bool HasReduced;
         public PeerId LoadsFrom;
@@ -224,6 +225,18 @@ sealed partial class Orchestrator
 
     TimeSpan LoadPatience(MemberInfo member) =>
         ControlSettings.Patience(_settings.HandoverWithin, _settings.Model.Bytes(_slices[member.Stage]));
+
+    // A share or a state may take as long as it moves: a slow link makes a step late, and a member that begins to load anew later still.
+    void TakeBulk(MemberInfo member, long bytes, Instant now)
+    {
+        if (member.BulkBytes == bytes)
+            return;
+        member.BulkBytes = bytes;
+        if (Phase == RunPhase.Reducing)
+            _progressAt = now;
+        if (!member.HasState && member.LoadUntil != Instant.Never)
+            member.LoadUntil = Instant.Later(member.LoadUntil, now + _settings.BulkStandsStill);
+    }
 
     void StateLoaded(MemberInfo member, PeerMessage.StateLoaded loaded, Instant now)
     {

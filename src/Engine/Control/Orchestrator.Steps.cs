@@ -456,7 +456,7 @@ sealed partial class Orchestrator
                 continue;
             if (stage == 0)
                 Send(at, new OrchestratorMessage.Grant(_table.Step, _table.Grant(at, m), [m]));
-            Send(at, new OrchestratorMessage.Recheck(_table.Step, m));
+            Send(at, new OrchestratorMessage.Recheck(_table.Step, m, stage));
         }
     }
 }

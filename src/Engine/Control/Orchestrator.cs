@@ -211,6 +211,7 @@ sealed partial class Orchestrator
                 member.ServiceNanoseconds = heartbeat.ServiceNanoseconds;
                 member.Silence = TimeSpan.FromTicks(heartbeat.SilenceNanoseconds / 100);
                 member.Open = heartbeat.Open;
+                TakeBulk(member, heartbeat.BulkBytes, now);
                 break;
             case PeerMessage.Contributed contributed:
                 Contribute(member, contributed, now);

@@ -53,7 +53,8 @@ abstract record OrchestratorMessage
     public sealed record Grant(int Step, int Attempt, ImmutableArray<int> Microbatches) : OrchestratorMessage;
 
     /// <summary>Make sure that the next stage holds this microbatch.</summary>
-    public sealed record Recheck(int Step, int Microbatch) : OrchestratorMessage;
+    /// <param name="Stage">The lowest one that has not contributed it: the receiver's own or the next.</param>
+    public sealed record Recheck(int Step, int Microbatch, int Stage) : OrchestratorMessage;
 
     /// <summary>To the stage before: the next stage finds this peer deaf; treat its unfinished work as overdue.</summary>
     public sealed record Doubted(PeerId Peer) : OrchestratorMessage;

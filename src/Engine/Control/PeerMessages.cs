@@ -44,7 +44,8 @@ abstract record PeerMessage
 
     /// <param name="SilenceNanoseconds">How long ago this peer last heard the orchestrator.</param>
     /// <param name="Open">What the compute thread is at.</param>
-    public sealed record Heartbeat(long ServiceNanoseconds, long SilenceNanoseconds, OpenTask Open = default) : PeerMessage;
+    /// <param name="BulkBytes">Of gradient shares and states, received over the connections that it has now.</param>
+    public sealed record Heartbeat(long ServiceNanoseconds, long SilenceNanoseconds, OpenTask Open = default, long BulkBytes = 0) : PeerMessage;
 
     /// <summary>The gradient of the microbatch is in this peer's sum, once.</summary>
     public sealed record Contributed(int Step, int Generation, int Microbatch, double Loss) : PeerMessage;

@@ -148,19 +148,10 @@ static class PlanWarnings
         }
 
         ScheduleSettings schedule = Hosting.Swarm.RunSegments.ScheduleOf(run.Model, run.Config);
-        // a link that sets the pace has as many codes waiting as the next stage has slots
-        int waiting = IsLinkBound(plan) ? schedule.SlotCount(1) : 1;
-        double queue = waiting * run.ForwardBytes / rate;
-        if (run.Config.Stages > 1 && queue > schedule.AnswerLimit.TotalSeconds)
+        double code = run.ForwardBytes / rate, patience = schedule.TransferLeast.TotalSeconds;
+        if (run.Config.Stages > 1 && code > patience)
         {
-            yield return new("patience", Text($"{waiting} codes that wait for the wire take {Seconds(queue)}; a peer that has not answered after {schedule.AnswerLimit.TotalSeconds:F1} s is suspected, though it is the link"), "a narrower boundary, fewer sequences a microbatch, or a faster link");
-        }
-
-        double shares = (run.Config.Replicas - 1) * plan.Stages.Max(stage => stage.ShareBytes) / rate;
-        double patience = ControlSettings.Patience(ControlSettings.ReduceWithinDefault, plan.Stages.Max(stage => stage.AskedBytes)).TotalSeconds;
-        if (shares > patience)
-        {
-            yield return new("patience", Text($"gradient shares take {Seconds(shares)}; after {patience:F0} s without progress a replica is removed"), "more stages, or faster links");
+            yield return new("patience", Text($"a code takes {Seconds(code)} on the wire; a peer that has not taken the first one within {patience:F0} s is suspected, though it is the link"), "a narrower boundary, fewer sequences a microbatch, or a faster link");
         }
 
         if (plan.Step.Trouble.Length > 0)

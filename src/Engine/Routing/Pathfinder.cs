@@ -230,9 +230,10 @@ sealed class Pathfinder(PathfinderSettings settings, ulong seed)
         return fastest;
     }
 
+    // Free slots are told to all senders alike: each counts on its part of them, else what meets no slot has travelled in vain.
     // Nobody knows how slow an unmeasured one is: it gets a first microbatch, where there is a choice, and has to show.
     bool IsFull(in Candidate candidate, bool isCareful) =>
-        candidate.FreeSlots <= candidate.Unanswered
+        candidate.FreeSlots <= (long)candidate.Unanswered * _senderCount
         || isCareful && candidate.ServiceSeconds == 0 && _candidates.Length > 1 && candidate.ToldQueue + candidate.Unanswered > 0;
 
     double MeanService()

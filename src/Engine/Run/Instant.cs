@@ -14,6 +14,8 @@ readonly record struct Instant(long Nanoseconds) : IComparable<Instant>
 
     public static Instant Earlier(Instant left, Instant right) => left < right ? left : right;
 
+    public static Instant Later(Instant left, Instant right) => left > right ? left : right;
+
     public int CompareTo(Instant other) => Nanoseconds.CompareTo(other.Nanoseconds);
 
     public static Instant operator +(Instant at, TimeSpan span) => new(at.Nanoseconds + span.Ticks * 100);

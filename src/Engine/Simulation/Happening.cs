@@ -8,6 +8,7 @@ enum HappeningKind : byte
 {
     Tick, OrchestratorTick, Work, ToPeer, ToOrchestrator, Part, Computed, Reduced, Applied, Loaded, CheckpointWritten,
     LinkUp, LinkDown, Fault, Recover, Restart, OrchestratorRestart, Heal, Resume,
+    PieceLeft, Acknowledged,
 }
 
 readonly record struct Happening(HappeningKind Kind, int Node)

@@ -40,6 +40,8 @@ sealed class SimNetwork(int nodeCount, TimeSpan delay, long bytesPerSecond, Acce
     /// <summary>What was sent during a silence, and what waits behind it, is still arriving; also after <see cref="Heal"/>.</summary>
     public bool WasSilent(int from, int to, Instant now) => _silenceHeard[from, to] >= now;
 
+    public bool IsSilent(int from, int to, Instant now) => _silentUntil[from, to] > now;
+
     public void Heal() => Array.Clear(_silentUntil);
 
     /// <summary>When a message sent now arrives; in order, and not before the silence ends.</summary>

@@ -119,7 +119,7 @@ sealed class SimPeer(int node, PeerCore core, SwarmWorld world, int life)
                     world.Tell(node, new PeerMessage.Contributed(effect.Step, effect.Generation, effect.Microbatch, effect.Loss));
                     break;
                 case PeerEffectKind.TellHeartbeat:
-                    world.Tell(node, new PeerMessage.Heartbeat(effect.ServiceNanoseconds, effect.SilenceNanoseconds, effect.Open));
+                    world.Tell(node, new PeerMessage.Heartbeat(effect.ServiceNanoseconds, effect.SilenceNanoseconds, effect.Open, world.BulkBytesOf(node)));
                     break;
                 case PeerEffectKind.Tell:
                     world.Tell(node, (PeerMessage)effect.Detail!);

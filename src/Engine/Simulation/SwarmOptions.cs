@@ -92,6 +92,9 @@ sealed record SwarmOptions
     /// <summary>Costs by stage and links, which then win over service, sum and apply.</summary>
     public SwarmCosts? Costs { get; init; }
 
+    /// <summary>Access links that payloads share, or null for links without such limits.</summary>
+    public LinkRates? Links { get; init; }
+
     /// <summary>The sum of a reduction and the optimizer step; times TaskFactors of the peer, if given.</summary>
     public double SumSeconds { get; init; } = 0.001;
 

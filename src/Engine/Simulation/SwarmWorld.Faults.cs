@@ -69,6 +69,7 @@ sealed partial class SwarmWorld
         if (!_network.IsUp(a, b))
             return;
         _network.Close(a, b);
+        _links?.Drop(a, b);
         Inform(HappeningKind.LinkDown, a, b, Options.RoundTripSeconds / 2, serial: 0);
     }
 
@@ -78,6 +79,7 @@ sealed partial class SwarmWorld
         if (!_network.IsUp(gone, other))
             return;
         _network.Close(gone, other);
+        _links?.Drop(gone, other);
         Inform(HappeningKind.LinkDown, gone, other, RefusedAfterSeconds + 2 * Options.RoundTripSeconds, ProcessGone);
     }
 
@@ -274,6 +276,7 @@ sealed partial class SwarmWorld
     {
         _peers[node] = null;
         _lives[node]++;
+        _links?.Died(node);
         _deferred[node].Clear();
         for (int other = 0; other <= Options.PeerCount; other++)
         {

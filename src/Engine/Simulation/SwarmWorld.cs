@@ -43,11 +43,14 @@ sealed partial class SwarmWorld
         AccessLinks? access = options.Costs is { } costs ? new AccessLinks(options.PeerCount + 1, costs.UpBytesPerSecond, costs.DownBytesPerSecond) : null;
         _network = new SimNetwork(options.PeerCount + 1, TimeSpan.FromSeconds(options.RoundTripSeconds / 2), BytesPerSecond, access);
         _processors = options.Costs is { Processors: > 0 and int shared } ? new SharedProcessors(shared) : null;
-        (_codeBytes, _gradientBytes) = (options.Costs?.CodeBytes ?? CodeBytes, options.Costs?.GradientBytes ?? CodeBytes);
+        _links = options.Links is { } rates ? new PacedLinks(rates, options.PeerCount + 1) : null;
+        (_codeBytes, _gradientBytes) = (options.Costs?.CodeBytes ?? options.Links?.CodeBytes ?? CodeBytes, options.Costs?.GradientBytes ?? options.Links?.CodeBytes ?? CodeBytes);
         _peers = new SimPeer?[options.PeerCount + 1];
         _lives = new int[options.PeerCount + 1];
         _deferred = [.. Enumerable.Range(0, options.PeerCount + 1).Select(_ => new Queue<Happening>())];
         _schedule = new ScheduleSettings { StageCount = options.Stages, MicrobatchCount = options.Microbatches, CodeBytes = _codeBytes, SlackSlots = options.SlackSlots };
+        if (options.Costs is not null)
+            _schedule = _schedule with { AnswerLimit = TimeSpan.FromDays(1) };   // a plan's links do not tell what moves on them, and nothing breaks
         _control = new ControlSettings
         {
             Version = "1",
@@ -61,7 +64,7 @@ sealed partial class SwarmWorld
             ClipNorm = options.ClipNorm,
             CheckpointEvery = options.CheckpointEvery,
             GrantWindow = _schedule.SlotCount(0),
-            ReduceWithin = options.Costs is null ? TimeSpan.FromSeconds(20) : ControlSettings.ReduceWithinDefault,
+            ReduceWithin = options.Costs is null ? TimeSpan.FromSeconds(20) : TimeSpan.FromDays(1),
         };
     }
 
@@ -88,6 +91,8 @@ sealed partial class SwarmWorld
     public List<(double Seconds, FaultKinds Fault, int Peer, int Stage, int InFlight)> FaultTimes { get; } = [];
 
     public List<(double Seconds, int From, int Microbatch)> Reroutes { get; } = [];
+
+    public List<(double Seconds, int Of)> Suspicions { get; } = [];
 
     /// <summary>When each commit was made, the undone ones too.</summary>
     public List<double> CommitSeconds { get; } = [];
@@ -178,6 +183,7 @@ sealed partial class SwarmWorld
         {
             case HappeningKind.Tick:
                 peer!.Handle(e => peer.Core.HandleTick(Now, e, peer.Look()));
+                Pump(next.Node);
                 After(PeerTickSeconds, next);
                 break;
             case HappeningKind.OrchestratorTick:
@@ -186,6 +192,12 @@ sealed partial class SwarmWorld
                 break;
             case HappeningKind.Work:
                 peer!.HandleMessage(next.From, next.Message, next.Payload);
+                break;
+            case HappeningKind.PieceLeft:
+                PieceLeft(next);
+                break;
+            case HappeningKind.Acknowledged:
+                Acknowledged(peer!, next);
                 break;
             case HappeningKind.ToPeer:
                 peer!.Handle(e => peer.Core.HandleControl((OrchestratorMessage)next.Detail!, Now, e));
@@ -283,6 +295,8 @@ sealed partial class SwarmWorld
                     ClosingSeconds.Add(Now.Seconds - LastComputeSeconds);
                 }
 
+                if (persist.Record is DurableRecord.PeerRemoved lost)
+                    Removals.Add((Now.Seconds, NumberOf(lost.Peer), lost.Reason));
                 if (persist.Record is DurableRecord.PeerRemoved removed && Options.Costs is not null)
                     throw new InvariantException($"a peer is removed: {removed.Reason}");   // nothing is wrong with any in a plan
                 if (persist.Record is DurableRecord.RunEnded ended)
@@ -311,8 +325,12 @@ sealed partial class SwarmWorld
 
     public void Tell(int from, PeerMessage message)
     {
-        if (message is PeerMessage.Suspects)
+        if (message is PeerMessage.Suspects suspects)
+        {
             Probes.Hit(Probe.Suspected);
+            if (Suspicions.Count < 10_000)
+                Suspicions.Add((Now.Seconds, NumberOf(suspects.Peer)));
+        }
         else if (message is PeerMessage.ReduceRefused)
             Probes.Hit(Probe.ReduceRefused);
         else if (message is PeerMessage.StateFailed)
@@ -331,7 +349,10 @@ sealed partial class SwarmWorld
             return;
         long bytes = message.Kind == WorkKind.Forward ? _codeBytes : message.Kind == WorkKind.Gradient ? _gradientBytes : 64;
         var happening = new Happening(HappeningKind.Work, to) { From = from, Connection = _network.Connection(from, to), Message = message, Payload = payload };
-        _queue.At(_network.Arrival(from, to, bytes, Now), happening);
+        if (_links is { } links && bytes > 64)
+            SendOverLink(links, from, to, isBulk: false, happening);
+        else
+            _queue.At(_network.Arrival(from, to, bytes, Now), happening);
         if (Options.Faults.HasFlag(FaultKinds.Duplicates) && message.Kind != WorkKind.Answer && _random.NextChance(0.01))
             _queue.At(_network.Arrival(from, to, bytes, Now), happening);
         CheckInFlight(from, to);
@@ -347,6 +368,11 @@ sealed partial class SwarmWorld
             return false;
         long bytes = Options.Costs is { } costs ? costs.Stages[stage].ShareBytes : CodeBytes;
         var happening = new Happening(HappeningKind.Part, to) { From = from, Connection = _network.Connection(from, to), Step = part.Transfer.Step, Payload = part.Transfer.Name, Detail = part };
+        if (_links is { } links)
+        {
+            SendOverLink(links, from, to, isBulk: true, happening);
+            return true;
+        }
         Instant at = _network.Arrival(from, to, bytes, Now, isBulk: true);
         _queue.At(at, happening);
         // a copy that strays: behind later shares, into the next step, into the receiver's next life as long as the connection lives

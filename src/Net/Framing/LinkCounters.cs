@@ -10,6 +10,9 @@ public record struct LinkCounters
     /// <summary>Their payloads, and the sent parts of abandoned ones.</summary>
     public long SentPayloadBytes { get; set; }
 
+    /// <summary>Bytes of the data lanes, frames included, that the peer's transport has acknowledged.</summary>
+    public long AcknowledgedBytes { get; set; }
+
     /// <summary>Messages that arrived whole and with the right digest.</summary>
     public long ReceivedMessages { get; set; }
 

@@ -98,6 +98,7 @@ sealed unsafe class Sender
     public void Acknowledged(Lane lane, nuint bytes)
     {
         _standstill.Moved();
+        Counters.AcknowledgedBytes += (long)bytes;
         _lanes[(int)lane].Acknowledged(bytes);
     }
 

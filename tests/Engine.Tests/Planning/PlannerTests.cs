@@ -231,7 +231,7 @@ public class PlannerTests
 
     [Theory]
     [InlineData(40.0, "orion", "passes for hung")]
-    [InlineData(0.02, "20kbit,20ms", "is suspected, though it is the link")]
+    [InlineData(0.02, "0.2kbit,20ms", "is suspected, though it is the link")]
     public void Patience_OfTheRun_IsNamedWhereItWouldEnd(double forward, string link, string expected) =>
         Assert.Contains(Plan(_config, link, forward, 2 * forward).Warnings, warning => warning.Kind == "patience" && warning.Text.Contains(expected));
 

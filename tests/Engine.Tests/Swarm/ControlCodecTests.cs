@@ -15,7 +15,7 @@ public class ControlCodecTests
         [
             new OrchestratorMessage.Refused(JoinRefusal.TokenExpired, "why"),
             new OrchestratorMessage.LoadState(3, 7, PeerId.None),
-            new OrchestratorMessage.Recheck(5, 4),
+            new OrchestratorMessage.Recheck(5, 4, 1),
             new OrchestratorMessage.Rebuild(5, 1, MicrobatchSet.Of(8, 0, 7)),
             new OrchestratorMessage.Commit(5, 0.1 + 0.2, double.Epsilon, true),
         ];
@@ -123,8 +123,8 @@ public class ControlCodecTests
         ControlCodec.EncodeContributed(1 << 30, -2, 3, 0.1 + 0.2, wire[..ControlCodec.ContributedBytes]);
         Assert.Equal(new PeerMessage.Contributed(1 << 30, -2, 3, 0.1 + 0.2), ControlCodec.DecodeContributed(wire[..ControlCodec.ContributedBytes]));
         OpenTask open = new(ComputeTask.Apply, TimeSpan.FromTicks(8), TimeSpan.FromHours(9));
-        ControlCodec.EncodeHeartbeat(long.MaxValue, 7, open, wire[..ControlCodec.HeartbeatBytes]);
-        Assert.Equal(new PeerMessage.Heartbeat(long.MaxValue, 7, open), ControlCodec.DecodeHeartbeat(wire[..ControlCodec.HeartbeatBytes]));
+        ControlCodec.EncodeHeartbeat(long.MaxValue, 7, open, 1L << 40, wire[..ControlCodec.HeartbeatBytes]);
+        Assert.Equal(new PeerMessage.Heartbeat(long.MaxValue, 7, open, 1L << 40), ControlCodec.DecodeHeartbeat(wire[..ControlCodec.HeartbeatBytes]));
         PeerTold told = new(1, 2, 3, 4, new PeerCounts(5, 6, 7, 8, 9, 10, 11, 12.5, 13, 14, 15, 16));
         ControlCodec.EncodeFigures(told, wire);
         Assert.Equal(told, ControlCodec.DecodeFigures(wire));

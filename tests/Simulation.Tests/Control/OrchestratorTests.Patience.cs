@@ -8,17 +8,19 @@ namespace OrionNative.Simulation.Tests.Control;
 public partial class OrchestratorTests
 {
     // Time passes; every member says at each heartbeat what its compute thread is at (nothing, unless it is named).
-    void Live(double seconds, int[] peers, int at = 0, OpenTask open = default)
+    void Live(double seconds, int[] peers, int at = 0, OpenTask open = default, bool bulkMoves = false)
     {
         Instant until = _now + TimeSpan.FromSeconds(seconds);
         while (_now < until)
         {
             _now += TimeSpan.FromSeconds(0.25);
             foreach (int peer in peers)
-                Say(peer, new PeerMessage.Heartbeat(0, 0, peer == at ? open with { Lasted = open.Lasted + (_now - until) + TimeSpan.FromSeconds(seconds) } : default));
+                Say(peer, new PeerMessage.Heartbeat(0, 0, peer == at ? open with { Lasted = open.Lasted + (_now - until) + TimeSpan.FromSeconds(seconds) } : default, bulkMoves ? ++_bulkBytes : _bulkBytes));
             Do(new OrchestratorEvent.Tick());
         }
     }
+
+    long _bulkBytes;
 
     bool IsMember(int peer) => _core.Placement.TryFind(PeerId.FromNumber(peer), out _);
 
@@ -77,6 +79,34 @@ public partial class OrchestratorTests
         Assert.True(IsMember(2));
         Live(2, [1, 2]);
         Assert.False(IsMember(2));
+    }
+
+    [Fact]
+    public void SharesMove_HoweverLong_NobodyLeavesUntilTheyStandStill()
+    {
+        RunTwoReplicas();
+        ReduceOnce();
+        Contribute(1, 0);
+        Contribute(2, 1);
+        Live(600, [1, 2], bulkMoves: true);
+        Assert.True(IsMember(1) && IsMember(2));
+        Live(23.5, [1, 2]);
+        Assert.True(IsMember(2));
+        Live(1, [1, 2]);
+        Assert.False(IsMember(2));
+    }
+
+    [Fact]
+    public void StateMoves_LongerThanItsBytesShouldTake_NewcomerStaysUntilItStandsStill()
+    {
+        HandOverToAThird();
+        Live(300, [1, 2, 3], bulkMoves: true);
+        Assert.Equal(RunPhase.Handover, _core.Phase);
+        Live(14.5, [1, 2, 3]);
+        Assert.True(IsMember(3));
+        Live(1, [1, 2, 3]);
+        Assert.False(IsMember(3));
+        Assert.Equal(RunPhase.Running, _core.Phase);
     }
 
     [Fact]

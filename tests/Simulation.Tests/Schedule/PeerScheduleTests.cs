@@ -178,6 +178,97 @@ public class PeerScheduleTests
         Assert.Null(Find(PeerEffectKind.Send, WorkKind.Forward));
     }
 
+    // A code is sent to the next stage; then ticks of 0.1 s in which both of its peers speak.
+    PeerEffect SendOne()
+    {
+        _schedule.HandleTick(_now, _effects);
+        Receive(Before, WorkKind.Forward, 0);
+        _effects.Clear();
+        _schedule.HandleComputed(ComputeKind.Forward, 7, 0, 0, _now, _effects);
+        return Find(PeerEffectKind.Send, WorkKind.Forward)!.Value;
+    }
+
+    void Live(double seconds, Action<Instant>? each = null)
+    {
+        for (Instant until = _now + TimeSpan.FromSeconds(seconds); _now < until;)
+        {
+            _now += TimeSpan.FromSeconds(0.1);
+            foreach (int peer in (int[])[Before, After, OtherAfter])
+                _schedule.HandleMessage(Id(peer), new WorkMessage(WorkKind.Status, new WorkId(5, 7, 0, 0, 0)) { Load = new PeerLoad(1, 4, 0, 0, 0) }, _now, _effects);
+            each?.Invoke(_now);
+            _schedule.HandleTick(_now, _effects);
+        }
+    }
+
+    Suspicion? Suspected() => (Find(PeerEffectKind.Tell)?.Detail as PeerMessage.Suspects)?.Reason;
+
+    [Fact]
+    public void CodeUnderWay_LinkMoves_NobodyIsSuspectedUntilItStandsStill()
+    {
+        PeerEffect sent = SendOne();
+        long bytes = 0;
+        Live(20, now => _schedule.HandleAcknowledged(sent.Peer, ++bytes, now));
+        Assert.Null(Find(PeerEffectKind.Tell));
+        Live(1.5, now => _schedule.HandleAcknowledged(sent.Peer, bytes, now));
+        Assert.Null(Suspected());
+        Live(0.3, now => _schedule.HandleAcknowledged(sent.Peer, bytes, now));
+        Assert.Equal(Suspicion.NoAnswer, Suspected());
+    }
+
+    [Fact]
+    public void CodeArrived_NoAnswer_SuspectedThoughTheLinkMoves()
+    {
+        PeerEffect sent = SendOne();
+        long bytes = 0;
+        Live(5, now => _schedule.HandleAcknowledged(sent.Peer, ++bytes, now));
+        _schedule.HandleArrived(sent.Peer, sent.Message, _now);
+        Live(1.5, now => _schedule.HandleAcknowledged(sent.Peer, ++bytes, now));
+        Assert.Null(Suspected());
+        Live(0.3, now => _schedule.HandleAcknowledged(sent.Peer, ++bytes, now));
+        Assert.Equal(Suspicion.NoAnswer, Suspected());
+    }
+
+    [Fact]
+    public void CodeUnderWay_LinkMovesWithoutEnd_OverdueAfterTwoMinutes()
+    {
+        PeerEffect sent = SendOne();
+        long bytes = 0;
+        Live(119, now => _schedule.HandleAcknowledged(sent.Peer, ++bytes, now));
+        Assert.Null(Suspected());
+        Live(2, now => _schedule.HandleAcknowledged(sent.Peer, ++bytes, now));
+        Assert.Equal(Suspicion.NoAnswer, Suspected());
+    }
+
+    [Fact]
+    public void GradientUnderWay_AskedAfterMeanwhile_IsNotSentTwice()
+    {
+        int holder = HandOn(0);
+        Receive(holder, WorkKind.Gradient, 0);
+        _effects.Clear();
+        _schedule.HandleComputed(ComputeKind.Backward, 7, 0, 0, _now, _effects);
+        PeerEffect sent = Find(PeerEffectKind.Send, WorkKind.Gradient)!.Value;
+        _effects.Clear();
+        Receive(Before, WorkKind.Reattach, 0, attempt: 2);
+        Assert.Equal((Verdict.Accepted, RefusalReason.None), Answer());
+        Assert.NotNull(Find(PeerEffectKind.Send, WorkKind.Handed));
+        Assert.Null(Find(PeerEffectKind.Send, WorkKind.Gradient));
+        _schedule.HandleMessage(Id(Before), new WorkMessage(WorkKind.Answer, sent.Message.Work) { Answered = WorkKind.Gradient, Verdict = Verdict.Accepted }, _now, _effects);
+        Receive(Before, WorkKind.Reattach, 0, attempt: 3);
+        Assert.NotNull(Find(PeerEffectKind.Send, WorkKind.Gradient));   // it was taken, and is asked for all the same
+    }
+
+    // A neighbour that has taken a code owes its compute, not the link behind it.
+    [Theory]
+    [InlineData(1, true)]
+    [InlineData(0, false)]
+    public void CodeHeldForLong_SuspectedOnlyIfItMayWaitForTheCompute(int queued, bool isSuspected)
+    {
+        int holder = HandOn(0);
+        _effects.Clear();
+        Live(31, now => _schedule.HandleMessage(Id(holder), new WorkMessage(WorkKind.Status, new WorkId(5, 7, 0, 2, 0)) { Load = new PeerLoad(queued, 4, 0, 0, 0) }, now, _effects));
+        Assert.Equal(isSuspected ? Suspicion.Overdue : null, Suspected());
+    }
+
     [Fact]
     public void SealedForReduction_BackwardArrives_SumDoesNotChange()
     {

@@ -2,7 +2,7 @@
 // memory: saying one allocates nothing.
 //   Work         tag, kind, answered, verdict, reason, 3 zeros, 8 x int32, 2 x int64                     56 bytes
 //   Contributed  tag, 3 zeros, step, generation, microbatch, loss                                        24 bytes
-//   Heartbeat    tag, task, 6 zeros, then nanoseconds: service, silence, the task's age, its usual time 40 bytes
+//   Heartbeat    tag, task, 6 zeros, then nanoseconds: service, silence, the task's age, its usual time; bulk bytes 48 bytes
 //   Figures      tag, 7 zeros, the fields of PeerTold in their order
 //   Grant        tag, 3 zeros, step, attempt, then one int32 for each microbatch        Pulse   the tag
 using System.Buffers.Binary;
@@ -17,7 +17,7 @@ static partial class ControlCodec
 {
     public const int WorkBytes = 56;
     public const int ContributedBytes = 24;
-    public const int HeartbeatBytes = 40;
+    public const int HeartbeatBytes = 48;
     public const int GrantHeadBytes = 12;
 
     public static int FiguresBytes => 8 + Unsafe.SizeOf<PeerTold>();
@@ -68,7 +68,7 @@ static partial class ControlCodec
         return new PeerMessage.Contributed(Number(wire, 4), Number(wire, 8), Number(wire, 12), BinaryPrimitives.ReadDoubleLittleEndian(wire[16..]));
     }
 
-    public static void EncodeHeartbeat(long serviceNanoseconds, long silenceNanoseconds, in OpenTask open, Span<byte> wire)
+    public static void EncodeHeartbeat(long serviceNanoseconds, long silenceNanoseconds, in OpenTask open, long bulkBytes, Span<byte> wire)
     {
         wire.Clear();
         wire[0] = (byte)ControlTag.Heartbeat;
@@ -77,13 +77,14 @@ static partial class ControlCodec
         BinaryPrimitives.WriteInt64LittleEndian(wire[16..], silenceNanoseconds);
         BinaryPrimitives.WriteInt64LittleEndian(wire[24..], open.Lasted.Ticks * TimeSpan.NanosecondsPerTick);
         BinaryPrimitives.WriteInt64LittleEndian(wire[32..], open.Usual.Ticks * TimeSpan.NanosecondsPerTick);
+        BinaryPrimitives.WriteInt64LittleEndian(wire[40..], bulkBytes);
     }
 
     public static PeerMessage.Heartbeat DecodeHeartbeat(ReadOnlySpan<byte> wire)
     {
         Require(wire, HeartbeatBytes, wire.Length == HeartbeatBytes && wire[1] <= (byte)ComputeTask.Save);
         OpenTask open = new((ComputeTask)wire[1], Span(wire, 24), Span(wire, 32));
-        return new PeerMessage.Heartbeat(BinaryPrimitives.ReadInt64LittleEndian(wire[8..]), BinaryPrimitives.ReadInt64LittleEndian(wire[16..]), open);
+        return new PeerMessage.Heartbeat(BinaryPrimitives.ReadInt64LittleEndian(wire[8..]), BinaryPrimitives.ReadInt64LittleEndian(wire[16..]), open, BinaryPrimitives.ReadInt64LittleEndian(wire[40..]));
     }
 
     public static void EncodeFigures(in PeerTold told, Span<byte> wire)

@@ -15,6 +15,9 @@ enum LoopEventKind : byte
     /// <summary>A payload arrived whole in Slot over Link from Peer; Message says which.</summary>
     Delivered,
 
+    /// <summary>The payload of Message, which was sent to Peer, is there whole, or its sending has ended otherwise.</summary>
+    Arrived,
+
     /// <summary>Peer says Message.</summary>
     Work,
 

@@ -109,8 +109,20 @@ sealed partial class PeerHost
     {
         TellFigures();
         Span<byte> wire = stackalloc byte[ControlCodec.HeartbeatBytes];
-        ControlCodec.EncodeHeartbeat(effect.ServiceNanoseconds, effect.SilenceNanoseconds, effect.Open, wire);
+        ControlCodec.EncodeHeartbeat(effect.ServiceNanoseconds, effect.SilenceNanoseconds, effect.Open, BulkBytes(), wire);
         Tell(wire);
+    }
+
+    // shares and states come from replicas, pieces of checkpoints from the orchestrator
+    long BulkBytes()
+    {
+        long bytes = _toOrchestrator?.Statistics.Received.ReceivedPayloadBytes ?? 0;
+        foreach ((PeerId peer, PeerLink link) in _links)
+        {
+            bytes += IsReplica(peer) ? link.Statistics.Received.ReceivedPayloadBytes : 0;
+        }
+
+        return bytes;
     }
 
     void Compute(in PeerEffect effect)
@@ -148,7 +160,7 @@ sealed partial class PeerHost
 
         if (payload is not null)
         {
-            _work.Sends.Begin(link, _work.HeaderOf(message), payload);
+            _work.Sends.Begin(link, effect.Peer, message, _work.HeaderOf(message), payload);
         }
     }
 }

@@ -36,6 +36,9 @@ sealed partial class PeerHost
             case LoopEventKind.Work:
                 _core.Schedule.HandleMessage(what.Peer, what.Message, Now, _effects);
                 break;
+            case LoopEventKind.Arrived:
+                _core.Schedule.HandleArrived(what.Peer, what.Message, Now);
+                return;
             case LoopEventKind.Computed:
                 _core.Schedule.HandleComputed(what.Compute, work.Step, work.Microbatch, what.Loss, Now, _effects);
                 break;

@@ -176,6 +176,7 @@ sealed partial class PeerHost : IDisposable
         foreach ((PeerId peer, PeerLink link) in _links)
         {
             LinkStatistics measured = link.Statistics;
+            _core.Schedule.HandleAcknowledged(peer, measured.Sent.AcknowledgedBytes, Now);
             if (measured.RttNanoseconds > 0)
             {
                 _core.Schedule.HandleLinkMeasured(peer, TimeSpan.FromTicks(measured.RttNanoseconds / 100), 0, default);

@@ -58,6 +58,7 @@ sealed partial class PeerWork : IDisposable
             _device.Transfers.LockHost((nint)_pool.Memory, (long)_pool.Bytes);
         }
 
+        Sends = new PayloadSends(_loop);
         MemoryBytes = options.MemoryBytes > 0 ? options.MemoryBytes : _device.MemoryBytes;
         // who says how fast a peer is says it beside the others: that is no figure of its device
         double peak = options.Speed > 0 ? 0 : Devices.PeakFlops(options.Device, options.Threads);
@@ -87,7 +88,7 @@ sealed partial class PeerWork : IDisposable
     public KeptCodes Kept { get; } = new();
 
     /// <summary>Codes and code gradients on their way to neighbours.</summary>
-    public PayloadSends Sends { get; } = new();
+    public PayloadSends Sends { get; }
 
     /// <summary>Limits and patience of this peer's schedule.</summary>
     public ScheduleSettings Schedule { get; }

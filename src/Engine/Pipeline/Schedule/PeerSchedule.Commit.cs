@@ -55,7 +55,9 @@ sealed partial class PeerSchedule
         if (recheck.Step != Step || IsLastStage)
             return;
         ref Entry entry = ref _entries[recheck.Microbatch];
-        if (entry.Own is not (Own.Forwarded or Own.GradientReady or Own.Backwarding or Own.Done) || entry.Hand is Leg.Pending or Leg.Sent)
+        // what is missed of this stage while its gradient is here is only this peer's word, soon or on its way
+        bool isHere = recheck.Stage == Stage && entry.Own is Own.GradientReady or Own.Backwarding or Own.Done;
+        if (isHere || entry.Own is not (Own.Forwarded or Own.GradientReady or Own.Backwarding or Own.Done) || entry.Hand is Leg.Pending or Leg.Sent)
             return;
         entry.Attempt++;
         if (IsHealthy(entry.Downstream))

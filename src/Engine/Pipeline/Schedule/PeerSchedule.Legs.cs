@@ -22,12 +22,14 @@ sealed partial class PeerSchedule
             return;
         }
         Sent(ref entry, peer, now);
+        entry.IsHandUnderWay = true;
         Send(peer, new WorkMessage(WorkKind.Forward, Work(microbatch, Stage + 1, entry.Attempt)), effects);
     }
 
     void SendReattach(ref Entry entry, int microbatch, PeerId peer, Instant now, PeerEffects effects)
     {
         Sent(ref entry, peer, now);
+        entry.IsAskedAfter = true;
         Send(peer, new WorkMessage(WorkKind.Reattach, Work(microbatch, Stage + 1, entry.Attempt)), effects);
     }
 
@@ -39,7 +41,7 @@ sealed partial class PeerSchedule
         entry.Hand = Leg.Sent;
         entry.HandAttempt = entry.Attempt;
         entry.SentAt = now;
-        entry.IsHandedOn = false;
+        (entry.IsHandedOn, entry.IsHandUnderWay, entry.IsAskedAfter) = (false, false, false);
     }
 
     // Before anything else becomes of a hand-over that is on its way.
@@ -75,7 +77,7 @@ sealed partial class PeerSchedule
             return;
         }
         entry.Return = Leg.Sent;
-        entry.ReturnAt = now;
+        (entry.ReturnAt, entry.IsReturnUnderWay) = (now, true);
         Send(entry.Upstream, new WorkMessage(WorkKind.Gradient, Work(microbatch, Stage - 1, entry.Attempt)), effects);
     }
 

@@ -98,6 +98,8 @@ sealed partial class PeerSchedule
     void TakeLoad(PeerId from, in WorkMessage message, Instant now)
     {
         bool isOfThisStep = message.Work.Step == Step && message.Reason != RefusalReason.NotYet;
+        if (message.Load.Queued == 0 && _neighbourIndex.TryGetValue(from, out int i))
+            _neighbours[i].IdleAt = now;
         _pathfinder.HandleStatus(from, isOfThisStep ? message.Load : message.Load with { Accepted = 0, OwedNanoseconds = 0 }, now);
     }
 }

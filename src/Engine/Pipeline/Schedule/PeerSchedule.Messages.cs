@@ -96,7 +96,7 @@ sealed partial class PeerSchedule
                 ReceiveGradient(ref entry, from, message, now, effects);
                 break;
             case WorkKind.Handed when entry.Hand == Leg.Held && entry.Downstream == from:
-                if (!entry.IsHandedOn)
+                if (entry is { IsHandedOn: false, IsAskedAfter: false })
                     MeasureHop(from, now - entry.HeldAt);
                 entry.IsHandedOn = true;
                 entry.HeldAt = now;
@@ -151,9 +151,11 @@ sealed partial class PeerSchedule
     {
         if (attempt < entry.Attempt && from != entry.Upstream && !entry.Upstream.IsNone)
             return false;
+        // a gradient that is on its way to the asker, or waits there for its answer, is not sent a second time
+        bool isReturning = entry.Return == Leg.Sent && entry.Upstream == from;
         entry.Upstream = from;
         entry.Attempt = Math.Max(entry.Attempt, attempt);
-        if (entry.Own == Own.Done)
+        if (entry.Own == Own.Done && !isReturning)
         {
             entry.Return = Leg.Pending;
             entry.ReturnAt = now;
@@ -172,6 +174,8 @@ sealed partial class PeerSchedule
         Answer(from, message, isAdopted ? Verdict.Accepted : Verdict.Refused, isAdopted ? RefusalReason.None : RefusalReason.Superseded, now, effects);
         if (isAdopted && entry.Own == Own.Forwarded && entry.Hand == Leg.Held)
             SendReattach(ref entry, message.Work.Microbatch, entry.Downstream, now, effects);
+        else if (isAdopted && entry.Own is Own.GradientReady or Own.Backwarding or Own.Done)
+            Send(from, new WorkMessage(WorkKind.Handed, Work(message.Work.Microbatch, Stage - 1, entry.Attempt)), effects);
     }
 
     void ReceiveGradient(ref Entry entry, PeerId from, in WorkMessage message, Instant now, PeerEffects effects)
@@ -203,7 +207,7 @@ sealed partial class PeerSchedule
     // The next stage has finished this microbatch: it lies with that peer, whoever we had asked.
     void Settle(ref Entry entry, PeerId from, Instant now)
     {
-        if (entry.Downstream == from && entry.Hand == Leg.Held && !entry.IsHandedOn)
+        if (entry.Downstream == from && entry is { Hand: Leg.Held, IsHandedOn: false, IsAskedAfter: false })
             MeasureHop(from, now - entry.HeldAt);
         NoLongerSent(entry);
         if (entry.Hand is Leg.Sent or Leg.Held)

@@ -18,6 +18,11 @@ sealed partial class PeerSchedule
         public Instant OverdueUntil;
         public Instant HeardAt;
         public double UsualHopSeconds;
+        public double UsualTransferSeconds;
+        public long AcknowledgedBytes;
+        public Instant MovedAt;
+        public Instant ArrivedAt;
+        public Instant IdleAt;
         public int AllHandedStep;
     }
 
@@ -115,6 +120,7 @@ sealed partial class PeerSchedule
         neighbour.IsLinked = isUp;
         neighbour.IsSilent = false;
         neighbour.HeardAt = now;
+        (neighbour.AcknowledgedBytes, neighbour.MovedAt) = (0, now);
         if (isUp)
             Recover(ref neighbour, now);
         else
@@ -216,7 +222,7 @@ sealed partial class PeerSchedule
     {
         _computeStoodStill = true;
         foreach (ref Neighbour neighbour in _neighbours.AsSpan())
-            neighbour.HeardAt = now;
+            (neighbour.HeardAt, neighbour.MovedAt) = (now, now);
         foreach (ref Entry entry in _entries.AsSpan())
             (entry.SentAt, entry.HeldAt, entry.ReturnAt) = (now, now, now);
     }
@@ -226,14 +232,17 @@ sealed partial class PeerSchedule
         for (int m = 0; m < _entries.Length; m++)
         {
             ref Entry entry = ref _entries[m];
-            if (entry.Hand == Leg.Sent && now - entry.SentAt > _settings.AnswerLimit)
+            if (entry.Hand == Leg.Sent && IsUnanswered(entry.Downstream, entry.IsHandUnderWay, entry.SentAt, now))
                 HandleOverdue(ref entry, Suspicion.NoAnswer, now, effects);
-            else if (entry.Hand == Leg.Held && entry.Own == Own.Forwarded && now - entry.HeldAt > Patience(entry))
+            else if (entry.Hand == Leg.Held && entry.Own == Own.Forwarded && now - Instant.Later(entry.HeldAt, IdleAt(entry.Downstream)) > Patience(entry))
                 CheckHeld(ref entry, m, now, effects);
-            if (entry.Return == Leg.Sent && now - entry.ReturnAt > _settings.AnswerLimit)
+            if (entry.Return == Leg.Sent && IsUnanswered(entry.Upstream, entry.IsReturnUnderWay, entry.ReturnAt, now))
                 HandleDeafUpstream(ref entry, now, effects);
         }
     }
+
+    // Whoever says that no microbatch waits for its compute has computed this one: what it waits for is not its own to hurry.
+    Instant IdleAt(PeerId peer) => _neighbourIndex.TryGetValue(peer, out int i) ? _neighbours[i].IdleAt : Instant.Zero;
 
     // It speaks but does not take the gradient: perhaps it does not hear us.
     void HandleDeafUpstream(ref Entry entry, Instant now, PeerEffects effects)
@@ -299,8 +308,7 @@ sealed partial class PeerSchedule
     {
         if (!_neighbourIndex.TryGetValue(peer, out int i))
             return;
-        ref double usual = ref _neighbours[i].UsualHopSeconds;
-        usual = usual == 0 ? elapsed.TotalSeconds : usual + 0.2 * (elapsed.TotalSeconds - usual);
+        Average(ref _neighbours[i].UsualHopSeconds, elapsed);
     }
 
     void TellStatus(Instant now, PeerEffects effects)

@@ -31,6 +31,9 @@ sealed partial class PeerSchedule
         public PeerId Hint;
         public bool IsHandedOn;
         public bool NeedsReplay;
+        public bool IsHandUnderWay;
+        public bool IsReturnUnderWay;
+        public bool IsAskedAfter;
         public double Loss;
         public Instant SentAt;
         public Instant HeldAt;

@@ -22,8 +22,12 @@ sealed record ScheduleSettings
     /// <summary>A neighbour that says nothing for this long is suspected.</summary>
     public TimeSpan SilenceLimit { get; init; } = TimeSpan.FromSeconds(1.6);
 
-    /// <summary>A message that is not answered for this long has a suspected receiver.</summary>
+    /// <summary>A message that has arrived and is not answered for this long has a suspected receiver; so has one that is on its way
+    /// while nothing moves for this long.</summary>
     public TimeSpan AnswerLimit { get; init; } = TimeSpan.FromSeconds(1.6);
+
+    /// <summary>No payload whose link moves is overdue earlier; later, it is after OverdueFactor times what one usually takes there.</summary>
+    public TimeSpan TransferLeast { get; init; } = TimeSpan.FromSeconds(120);
 
     /// <summary>Accepted work is overdue after this multiple of the neighbour's own usual time.</summary>
     public double OverdueFactor { get; init; } = 4;
