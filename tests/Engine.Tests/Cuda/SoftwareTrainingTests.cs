@@ -14,7 +14,6 @@ public class SoftwareTrainingTests
 
     [Theory]
     [InlineData(BoundaryKind.None, WireFormat.BFloat16)]
-    [InlineData(BoundaryKind.Anchored, WireFormat.BFloat16)]
     [InlineData(BoundaryKind.Anchored, WireFormat.Int8)]
     public void Training_CutOrRecomputedOrAgain_GivesTheSameBits(BoundaryKind boundary, WireFormat wire)
     {
