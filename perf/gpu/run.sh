@@ -243,6 +243,7 @@ measure() {
 import glob, sys
 print(":".join(at for path in sys.path if path for at in sorted(glob.glob(path + "/nvidia/*/lib"))))') && export LD_LIBRARY_PATH
     fi
+    PATH=$PATH:${CUDA_PATH:-/usr/local/cuda}/bin:${CUDA_PATH:-/usr/local/cuda}/compute-sanitizer
     case $(ldconfig -p 2>/dev/null || true) in
         *libssl.so.3*|*libssl.so.1.1*) ;;
         *) export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$here/ssl ;;

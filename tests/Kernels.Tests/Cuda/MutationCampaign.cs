@@ -20,6 +20,7 @@ public partial class MutationCampaign
     static readonly (string Source, string Line, string Reason)[] _equivalent =
     [
         ("adamw.cu", "if (first [>= -> >] count) return;", "a thread that starts at the end has no elements either way"),
+        ("adamw.cu", "if (count - first >= [4 -> 5]) {", "four elements one by one"),
         ("adamw.cu", "*l[4] = {*[0 -> *1]*", "the low word is read before it is used, or it is not used"),
         ("attention_cached.cu", "float q[8], o[8] = {*[0.0f -> 1.0f]*", "the first key shrinks it by 2^(Lowest - top), which is 0; a group without keys weighs as little"),
         ("classifier.cu", "const float target_logit = * : [0.0f -> 1.0f];", "without a target the loss is 0, whatever that is"),
@@ -29,11 +30,13 @@ public partial class MutationCampaign
         ("code.cu", "for (int p = 8 * threadIdx.x; p [< -> <=] bytes; p += 8 * blockDim.x) {", "a turn that starts at the end makes no bytes"),
         ("elementwise.cu", "constexpr int Vectors = [8 -> 9] * sizeof(T) / sizeof(Vector);", "1 or 2 and an eighth of it, cut to a whole number"),
         ("elementwise.cu", "Vector kept[[Vectors] -> [(Vectors) + 1]];", "one place more, which nobody uses"),
+        ("embedding.cu", "float sums[[8 -> 9]*", "one place more, which nobody uses"),
         ("embedding.cu", "*w < (int)blockDim.x / [32 -> 31]; w++) {", "32 n / 31 is n for the 8 warps of a block at most"),
         ("muon.cu", "SHARED(double, partials, Threads / [32 -> 31]);", "256 / 31 is 8 too"),
         ("reduction.cu", "SHARED(double, partials, [32 -> 3*]);", "blocks have 8 warps"),
         ("rmsnorm.cu", "*? load_8(* : make_uint4(*[0 -> *1]*", "what lies past the row is left out later"),
         ("rmsnorm.cu", "for (int i = 0; i [< -> <=] ChunksMost; i++) {", "a fifth chunk of a thread lies past the row"),
+        ("rmsnorm.cu", "if (threadIdx.x == [0 -> 1]) rstd[blockIdx.x] = scale;", "every thread has the same"),
         ("rotary.cu", "*sines[j] [* -> /] sine_sign;", "the sign is 1 or -1"),
         ("topk.cu", "for (int w = 0; w < Threads / [32 -> 33]; w++) before += w < warp ? sums[w] : 0u;", "warps before this one are below 7"),
     ];

@@ -112,6 +112,7 @@ static class LibrarySearch
         }
 
         yield return "/usr/local/cuda/lib64";
+        yield return "/usr/local/nvidia/lib64";   // where container runtimes put the driver
         foreach (string root in Roots())
         {
             yield return Path.Combine(root, ".local", "usr", "lib", "x86_64-linux-gnu");

@@ -24,10 +24,10 @@ static partial class KernelCases
 
     static void AdamW(KernelCase c, bool exact)
     {
-        int count = c.Pick(16384 * c.Size, 1, 8, 1003, 4096);
+        int count = c.Pick(16384 * c.Size, 1, 8, 1003, 4096, 999);
         c.Shape = $"n={count}";
         AdamWStep step = new(3, 0.01f, 0.9f, 0.95f, 1e-8f, 0.1f);
-        float scale = c.Pick(0.5f, 0.5f, 1f, GradientClip.MovesNothing, 0.25f);
+        float scale = c.Pick(0.5f, 0.5f, 1f, GradientClip.MovesNothing, 0.25f, 2f);
         float[] master = RandomFloats(1, count), gradient = RandomFloats(2, count), m = RandomFloats(3, count), v = Array.ConvertAll(RandomFloats(4, count), Math.Abs);
         ushort[] high = Array.ConvertAll(master, w => BFloat16.Split(w).High);
         ushort[] words = exact ? Array.ConvertAll(master, w => BFloat16.Split(w).Low) : new ushort[count];
