@@ -5,7 +5,7 @@ using OrionNative.Engine.Run;
 
 namespace OrionNative.Engine.Control;
 
-enum JoinRefusal : byte { UnknownToken, TokenUsedUp, TokenExpired, OtherVersion, OtherModel, OtherTokenizer, TooLittleMemory, RunEnded, NoAddress, RunFull }
+enum JoinRefusal : byte { UnknownToken, TokenUsedUp, TokenExpired, OtherVersion, OtherModel, OtherTokenizer, TooLittleMemory, RunEnded, NoAddress, RunFull, KeyInUse }
 
 /// <summary>One replica's part of a step's gradient. Shares are summed in the order in which they are listed.</summary>
 sealed record GradientShare(PeerId Peer, int Stage, int Generation, MicrobatchSet Microbatches)

@@ -223,7 +223,7 @@ sealed unsafe partial class QuicConnection : ITransportConnection
         }
         OpenLanes();
         _isOpen = true;
-        _endpoint.Log($"{this} open ({QuicTls.Cipher(_tls)})");
+        _endpoint.Log($"{this} open ({QuicTls.Cipher(_tls)}){(IsDialler ? _endpoint.DialFailures.Opened(id, _endpoint.Now) : "")}");
         _user!.Opened(this);
         return true;
     }
@@ -309,10 +309,12 @@ sealed unsafe partial class QuicConnection : ITransportConnection
         Native = _tls = 0;
         NativeMemory.Free(_reference);
         _self.Free();
+        bool hasFailed = IsDialler && !_isOpen && reason.Kind != CloseKind.Local;
         _isOpen = false;
         if (_isEntered) _endpoint.Peers.Leave(this);
         // A line for each stranger could be thousands of lines; most are only counted.
-        if (_user is not null || TellsStranger(reason)) _endpoint.Log($"{this} closed: {reason.Text} [{reason.Kind}]");
+        string? counted = hasFailed ? _endpoint.DialFailures.Failed(RemoteNodeId, reason.Text, _endpoint.Now) : _user is not null || TellsStranger(reason) ? "" : null;
+        if (counted is not null) _endpoint.Log($"{this} closed: {reason.Text} [{reason.Kind}]{counted}");
         _user?.Closed(this, reason);
     }
 

@@ -91,6 +91,9 @@ public sealed unsafe class QuicEndpoint : ITransportEndpoint
 
     internal PeerRegistry Peers { get; }
 
+    /// <summary>Dials that led nowhere; the loop's.</summary>
+    internal DialFailures DialFailures { get; } = new();
+
     internal Strangers Strangers { get; }
 
     internal UdpSocket Socket => _socket;

@@ -55,5 +55,8 @@ readonly record struct LoopEvent(LoopEventKind Kind)
 
     public TokenPiece Ids { get; init; }
 
+    /// <summary>Whose words this is one of, for Work.</summary>
+    public WordQuota? Quota { get; init; }
+
     public static LoopEvent Of(Action what) => new(LoopEventKind.Do) { Do = what };
 }

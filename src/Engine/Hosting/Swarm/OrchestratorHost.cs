@@ -21,7 +21,6 @@ sealed record CommittedStep(int Step, double Loss, double GradientNorm, double S
 sealed partial class OrchestratorHost : IDisposable
 {
     static readonly TimeSpan _tickEvery = TimeSpan.FromMilliseconds(200);
-    static readonly TimeSpan _joinWithin = TimeSpan.FromSeconds(60);
     const int ConnectionsSpare = 1024;   // for strangers
 
     readonly ResolvedRun _run;
@@ -34,7 +33,6 @@ sealed partial class OrchestratorHost : IDisposable
     readonly NodeIdentity _identity;
     readonly BlockingCollection<Action> _events = new(new ConcurrentQueue<Action>());   // bounded by links, see Handler
     readonly Dictionary<PeerId, PeerLink> _links = [];
-    readonly Dictionary<PeerLink, (long OpenedAt, PeerId Peer)> _newcomers = [];
     // where others dial those who were admitted; strangers are not in it
     readonly ConcurrentDictionary<PeerId, string> _addresses = new();
     readonly ConcurrentDictionary<PeerId, PeerFigures> _figures = new();
@@ -168,6 +166,8 @@ sealed partial class OrchestratorHost : IDisposable
                 CloseStrangers();
             }
 
+            LookAtRivals();
+
             TellStatus();
         }
 
@@ -196,24 +196,6 @@ sealed partial class OrchestratorHost : IDisposable
                     break;
                 default:
                     throw new InvalidOperationException(effect.GetType().Name);
-            }
-        }
-    }
-
-    // Anybody may make a key and connect; without a token that does not last, or keys alone would use up the connections.
-    void CloseStrangers()
-    {
-        foreach ((PeerLink link, (long openedAt, PeerId peer)) in _newcomers)
-        {
-            if (TimeProvider.System.GetElapsedTime(openedAt) <= _joinWithin)
-            {
-                continue;
-            }
-
-            _newcomers.Remove(link);   // a dictionary may lose entries while it is walked
-            if (!_core.HasAdmitted(peer))
-            {
-                link.Close($"{peer.Short} has not joined within {_joinWithin.TotalSeconds} s");
             }
         }
     }
@@ -354,111 +336,6 @@ sealed partial class OrchestratorHost : IDisposable
         {
             _whenNoted?.Invoke($"{peer.Short} says that stage {written.Stage} of the checkpoint of step {written.Step} is here, but it is not whole");
         }
-    }
-
-    sealed class Handler(OrchestratorHost host) : ILinkHandler
-    {
-        /// <summary>A member says eight things a second and one for each microbatch: minutes in which the loop waits for a disk.</summary>
-        const int WaitingMost = 4096;
-
-        int _waiting;
-        PeerId _peer;
-
-        public void Opened(PeerLink link)
-        {
-            _peer = link.Connection!.RemoteNodeId.ToPeerId();
-            host._events.Add(() =>
-            {
-                host._links[_peer] = link;
-                host._newcomers[link] = (TimeProvider.System.GetTimestamp(), _peer);
-            });
-        }
-
-        bool _isGranted;
-
-        public Answer Admit(PeerLink link, in MessageHeader header) =>
-            header.Kind == MessageKind.Checkpoint && header.PayloadBytes <= BulkTransfer.PieceBytes ? Answer.Accepted : Answer.Refused(Refusal.Unexpected);
-
-        public Answer Deliver(PeerLink link, in MessageHeader header, Slot slot, ulong id)
-        {
-            host._receiver.Take(link, _peer, header, slot);
-            return Answer.Accepted;
-        }
-
-        public void Requested(PeerLink link, ulong id, ReadOnlySpan<byte> body)
-        {
-            // Anybody who makes a key gets here. Who has not shown a token may ask for the run and for a place, or ask back for
-            // the one that it had; nothing else of it is heard.
-            bool isAdmitted = host._addresses.ContainsKey(_peer);
-            switch (body.Length > 0 ? (ControlTag)body[0] : 0)
-            {
-                case ControlTag.Describe:
-                    string token = Encoding.UTF8.GetString(body[1..]);
-                    Post(link, () => host.Describe(link, id, _peer, token));
-                    break;
-                case ControlTag.FromPeer:
-                    (PeerMessage message, JsonObject? beside) = ControlCodec.Decode<PeerMessage>(body[1..]);
-                    if (isAdmitted || message is PeerMessage.Join or PeerMessage.Hello)
-                    {
-                        Post(link, () => host.Received(_peer, message, beside));
-                    }
-
-                    break;
-                case ControlTag.Contributed or ControlTag.Heartbeat or ControlTag.Figures when !isAdmitted:
-                    break;
-                case ControlTag.Contributed:
-                    PeerMessage.Contributed contributed = ControlCodec.DecodeContributed(body);
-                    Post(link, () => host.Received(_peer, contributed, null));
-                    break;
-                case ControlTag.Heartbeat:
-                    PeerMessage.Heartbeat heartbeat = ControlCodec.DecodeHeartbeat(body);
-                    Post(link, () => host.Received(_peer, heartbeat, null));
-                    break;
-                case ControlTag.Figures:
-                    PeerTold told = ControlCodec.DecodeFigures(body);
-                    Post(link, () => host.TakeFigures(_peer, told));
-                    break;
-                case ControlTag.FileAsked:
-                    FileAsked asked = FileAsked.Decode(body);
-                    Post(link, () => host.GiveFile(link, id, _peer, asked));
-                    break;
-                case ControlTag.FileOffered:
-                    FileOffered offer = FileOffered.Decode(body);
-                    Post(link, () => host.TakeOffer(link, id, _peer, offer, ref _isGranted));
-                    break;
-                default:
-                    link.Close($"peer {_peer.Short} asked something ({body.Length} bytes) that it may not");
-                    break;
-            }
-        }
-
-        // Whoever says more than the loop can hear loses its link: with Hello both sides begin again from what they know.
-        void Post(PeerLink link, Action what)
-        {
-            if (Interlocked.Increment(ref _waiting) > WaitingMost)
-            {
-                Interlocked.Decrement(ref _waiting);
-                link.Close($"{WaitingMost} words of {_peer.Short} wait to be heard; it says too much, or this process stands still");
-                return;
-            }
-
-            host._events.Add(() =>
-            {
-                Interlocked.Decrement(ref _waiting);
-                what();
-            });
-        }
-
-        public void Closed(PeerLink link, CloseReason reason) => host._events.Add(() =>
-        {
-            host._newcomers.Remove(link);
-            if (host._links.TryGetValue(_peer, out PeerLink? known) && known == link)
-            {
-                host._links.Remove(_peer);
-                host._receiver.Abandon(_peer);
-                host.Step(new OrchestratorEvent.Disconnected(_peer, IsGone: reason.Kind == CloseKind.Reset));
-            }
-        });
     }
 
     /// <inheritdoc/>

@@ -11,6 +11,7 @@ sealed partial class PeerHost
 {
     void Happened(in LoopEvent what)
     {
+        what.Quota?.Heard();
         switch (what.Kind)
         {
             case LoopEventKind.Do:

@@ -10,6 +10,7 @@ sealed partial class PeerHost
 {
     sealed class Handler(PeerHost host, bool isOrchestrator) : ILinkHandler
     {
+        readonly WordQuota _quota = new();
         PeerId _peer;
 
         public void Opened(PeerLink link)
@@ -50,7 +51,12 @@ sealed partial class PeerHost
             switch (tag)
             {
                 case ControlTag.Work when !isOrchestrator:
-                    host._loop.Add(new LoopEvent(LoopEventKind.Work) { Peer = _peer, Message = ControlCodec.DecodeWork(body) });
+                    WorkMessage work = ControlCodec.DecodeWork(body);
+                    if (_quota.TryWait(link, _peer.Short))
+                    {
+                        host._loop.Add(new LoopEvent(LoopEventKind.Work) { Peer = _peer, Message = work, Quota = _quota });
+                    }
+
                     break;
                 case ControlTag.Tokens when isOrchestrator:
                     TokenPiece piece = TokenFeed.Decode(body, out ReadOnlySpan<byte> ids);
@@ -92,11 +98,20 @@ sealed partial class PeerHost
         // closures are made in methods of their own: one in Requested would be made for every message
         void Said(byte[] body) => host.Post(() => host.FromOrchestrator(body));
 
-        void StateAsked(PeerLink link, ulong id, int step, uint serial) => host.Post(() =>
+        void StateAsked(PeerLink link, ulong id, int step, uint serial)
         {
+            if (_quota.TryWait(link, _peer.Short))
+            {
+                host.Post(() => GiveState(link, id, step, serial));
+            }
+        }
+
+        void GiveState(PeerLink link, ulong id, int step, uint serial)
+        {
+            _quota.Heard();
             string refusal = !host.IsReplica(_peer) ? "gives its state to replicas of its own stage" : host._work?.SendState(link, step, serial) ?? "holds nothing";
             link.Respond(id, (ushort)(refusal.Length > 0 ? 1 : 0), Encoding.UTF8.GetBytes(refusal));
-        });
+        }
 
         public void Closed(PeerLink link, CloseReason reason)
         {

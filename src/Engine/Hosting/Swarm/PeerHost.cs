@@ -229,7 +229,7 @@ sealed partial class PeerHost : IDisposable
             if (isNeighbour && _self.CompareTo(member.Peer) < 0 && !_links.ContainsKey(member.Peer)
                 && _directory.TryGetValue(member.Peer, out IPEndPoint? address) && IsTimeToDial(member.Peer))
             {
-                PeerLink link = new(_linkOptions, new Handler(this, isOrchestrator: false));
+                PeerLink link = new(_linkOptions, Neighbour());
                 _links[member.Peer] = link;
                 link.Tag = member.Peer;
                 _endpoint.Dial(address, member.Peer.ToNodeId(), link);
@@ -240,8 +240,11 @@ sealed partial class PeerHost : IDisposable
     // Called on the transport's thread: only peers that the orchestrator has named may connect.
     Admission Admit(ITransportConnection connection) =>
         _directory.ContainsKey(connection.RemoteNodeId.ToPeerId())
-            ? Admission.Accept(new PeerLink(_linkOptions, new Handler(this, isOrchestrator: false)))
+            ? Admission.Accept(new PeerLink(_linkOptions, Neighbour()))
             : Admission.Refuse($"{connection.RemoteNodeId.Short} is not a peer of this run's placement");
+
+    /// <summary>What hears a neighbour's link.</summary>
+    internal ILinkHandler Neighbour() => new Handler(this, isOrchestrator: false);
 
     void LinkUp(PeerLink link, PeerId peer)
     {
@@ -354,7 +357,12 @@ sealed partial class PeerHost : IDisposable
             ControlTag.Reduce => ControlCodec.DecodeReduce(body),
             _ => ControlCodec.Decode<OrchestratorMessage>(body.AsSpan(1)).Message,
         };
-        WasRefused |= message is OrchestratorMessage.Refused;
+        if (message is OrchestratorMessage.Refused refused)
+        {
+            WasRefused = true;
+            _turnedAway = _core is null ? refused.Text : _turnedAway;   // refused before it knew enough to ask
+        }
+
         Step(core => core.HandleControl(message, Now, _effects));
     }
 
