@@ -109,7 +109,7 @@ sealed partial class Orchestrator
     // Before the model is cut: no cut has a stage below the lightest block.
     bool HoldsTheSmallest(PeerProfile profile, out string text)
     {
-        long least = _settings.Model.SharedBytes + _settings.Model.BlockBytes.Min();
+        long least = _settings.Model.LeastBytes(profile.IsApart);
         text = profile.MemoryBytes >= least ? ""
             : $"the smallest stage of this model needs {ModelCosts.Size(least)} for weights, gradients, optimizer state, activations of the microbatches in flight and buffers, this peer offers {ModelCosts.Size(profile.MemoryBytes)}";
         return text.Length == 0;
@@ -125,7 +125,7 @@ sealed partial class Orchestrator
         {
             if (_members.Values.Count(m => m.Stage == s) >= holdersMost)
                 continue;
-            long needed = _settings.Model.Bytes(_slices[s]);
+            long needed = _settings.Model.Bytes(_slices[s], profile.IsApart);
             if (needed > profile.MemoryBytes)
             {
                 refusal = JoinRefusal.TooLittleMemory;
@@ -156,7 +156,7 @@ sealed partial class Orchestrator
         for (int i = 0; i < dealt.Length; i++)
         {
             int stage = StageOfDeal(i);
-            capacities[stage] = new StageCapacity(capacities[stage].Speed + dealt[i].Speed, Math.Min(capacities[stage].MemoryBytes, dealt[i].MemoryBytes));
+            capacities[stage] = capacities[stage].With(dealt[i].Speed, dealt[i].MemoryBytes, dealt[i].IsApart);
         }
         if (!StageCut.TryCut(_settings.Model, capacities, out _slices, out string reason))
         {
@@ -358,8 +358,7 @@ sealed partial class Orchestrator
     {
         for (int stage = EmptyStage(m => true); stage >= 0; stage = EmptyStage(m => true))
         {
-            long needed = _settings.Model.Bytes(_slices[stage]);
-            MemberInfo? spare = _members.Values.FirstOrDefault(m => !m.HasState && m.Profile.MemoryBytes >= needed
+            MemberInfo? spare = _members.Values.FirstOrDefault(m => !m.HasState && m.Profile.MemoryBytes >= _settings.Model.Bytes(_slices[stage], m.Profile.IsApart)
                 && _members.Values.Count(other => other.Stage == m.Stage) > 1);
             if (spare is null)
                 return;

@@ -299,7 +299,7 @@ sealed partial class Orchestrator
     {
         TimeSpan known = _reduceLasted * _settings.HangFactor;
         bool isKnown = _reduceLasted > TimeSpan.Zero && _members.Values.All(m => m.HasReduced || !m.HasState);
-        TimeSpan patience = !isKnown ? ControlSettings.Patience(_settings.ReduceWithin, _slices.Max(_settings.Model.Bytes)) : known > _settings.ReduceLeast ? known : _settings.ReduceLeast;
+        TimeSpan patience = !isKnown ? ControlSettings.Patience(_settings.ReduceWithin, _slices.Max(slice => _settings.Model.Bytes(slice))) : known > _settings.ReduceLeast ? known : _settings.ReduceLeast;
         if (now - _progressAt <= patience)
             return;
         _progressAt = now;

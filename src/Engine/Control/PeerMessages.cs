@@ -5,8 +5,9 @@ using OrionNative.Engine.Run;
 namespace OrionNative.Engine.Control;
 
 /// <summary>What a peer is and brings; checked before it gets a stage.</summary>
+/// <param name="IsApart">Its device has a memory of its own, which MemoryBytes is of.</param>
 /// <param name="PeakFlops">FLOP/s that its device reaches, the denominator of its utilization; 0: not known.</param>
-sealed record PeerProfile(PeerId Peer, string Version, string ModelHash, string TokenizerHash, long MemoryBytes, double Speed, string Address, double PeakFlops = 0);
+sealed record PeerProfile(PeerId Peer, string Version, string ModelHash, string TokenizerHash, long MemoryBytes, double Speed, string Address, double PeakFlops = 0, bool IsApart = false);
 
 /// <summary>Where a peer stands in its uncommitted step; told when it reconnects or refuses a reduction.</summary>
 /// <param name="Losses">Of each microbatch, from the last stage only.</param>

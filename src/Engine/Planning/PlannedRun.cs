@@ -51,8 +51,9 @@ sealed class PlannedRun(ResolvedRun resolved)
 
     /// <summary>The stages, cut by the orchestrator's own rule for peers that are alike.</summary>
     /// <param name="memoryBytes">What each offers; long.MaxValue for enough.</param>
+    /// <param name="isApart">Their devices have a memory of their own.</param>
     /// <param name="reason">Why there is no cut; empty when there is one.</param>
-    public StageRange[] Cut(long memoryBytes, out string reason)
+    public StageRange[] Cut(long memoryBytes, bool isApart, out string reason)
     {
         if (IsOneProcess)
         {
@@ -60,7 +61,7 @@ sealed class PlannedRun(ResolvedRun resolved)
             return [StageRange.Whole(Model)];
         }
 
-        StageCapacity[] stages = [.. Enumerable.Repeat(new StageCapacity(Config.Replicas, memoryBytes), Config.Stages)];
+        StageCapacity[] stages = [.. Enumerable.Repeat(new StageCapacity(0, long.MaxValue).With(Config.Replicas, memoryBytes, isApart), Config.Stages)];
         return StageCut.TryCut(RunSegments.Costs(Model, Config), stages, out StageSlice[] slices, out reason)
             ? Array.ConvertAll(slices, slice => RunSegments.Range(Model, slice)) : [];
     }

@@ -21,8 +21,8 @@ static class Planner
             ControlLimits.Check(run.Config, run.Model);
         }
 
-        StageRange[] ranges = run.Cut(peers.MemoryBytes, out string failure);
-        ranges = ranges.Length > 0 ? ranges : run.Cut(long.MaxValue, out _);
+        StageRange[] ranges = run.Cut(peers.MemoryBytes, peers.Speed.Sizes.IsApart, out string failure);
+        ranges = ranges.Length > 0 ? ranges : run.Cut(long.MaxValue, peers.Speed.Sizes.IsApart, out _);
         StagePlan[] stages = [.. ranges.Select((range, i) => StageOf(run, peers.Speed, range, i))];
         StepForecast step = StepForecaster.Of(
             run, [.. stages.Select(stage => stage.Seconds)], [.. stages.Select(stage => stage.ShareBytes)], peers.Link, peers.AtOnce);
@@ -52,7 +52,7 @@ static class Planner
 
     /// <summary>The largest need of a peer, over the stages that a run has.</summary>
     public static long LargestNeed(PlannedRun run, IDeviceSizes device) =>
-        run.Cut(long.MaxValue, out _).Select((range, i) => MemoryOf(run, device, range, i).Needed).DefaultIfEmpty(long.MaxValue).Max();
+        run.Cut(long.MaxValue, device.IsApart, out _).Select((range, i) => MemoryOf(run, device, range, i).Needed).DefaultIfEmpty(long.MaxValue).Max();
 
     static StagePlan StageOf(PlannedRun run, IPeerSpeed speed, StageRange range, int index)
     {
@@ -63,12 +63,12 @@ static class Planner
         double forward = microbatches * run.ForwardBytes, back = microbatches * run.BackBytes;
         double ids = run.IsOneProcess ? 0 : microbatches * run.Payload.IdsBytes;
         return new StagePlan(
-            index, range, run.ParametersOf(range), memory, needed, AskedBytes(run, range), buffers, share, run.FlopOf(range), speed.Of(range),
+            index, range, run.ParametersOf(range), memory, needed, AskedBytes(run, range, speed.Sizes.IsApart), buffers, share, run.FlopOf(range), speed.Of(range),
             (range.HasHead ? 0 : forward) + (range.HasEmbedding ? 0 : back) + shares,
             (range.HasEmbedding ? ids : forward) + (range.HasHead ? 0 : back) + shares, run.StateBytesOf(range));
     }
 
-    static long AskedBytes(PlannedRun run, StageRange range)
+    static long AskedBytes(PlannedRun run, StageRange range, bool isApart)
     {
         if (run.IsOneProcess)
         {
@@ -77,6 +77,6 @@ static class Planner
 
         int[] edges = RunSegments.Edges(run.Model);
         int first = Array.IndexOf(edges, range.FirstBlock), end = Array.IndexOf(edges, range.EndBlock);
-        return RunSegments.Costs(run.Model, run.Config).Bytes(new StageSlice(first, end - first));
+        return RunSegments.Costs(run.Model, run.Config).Bytes(new StageSlice(first, end - first), isApart);
     }
 }

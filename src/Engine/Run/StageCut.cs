@@ -12,6 +12,10 @@ sealed record ModelCosts(double[] BlockCosts, long[] BlockBytes, double Embeddin
     /// <summary>Bytes of every stage, whatever it holds: scratch and buffers.</summary>
     public long SharedBytes { get; init; }
 
+    /// <summary>Bytes of a block and of every stage on a device that has a memory of its own: it computes in another type, and the
+    /// buffers of messages lie beside it; null: as on any other.</summary>
+    public (long[] Blocks, long Shared)? Apart { get; init; }
+
     public static ModelCosts Even(int blockCount, double endCost = 0) => new(
         [.. Enumerable.Repeat(1.0, blockCount)], new long[blockCount], endCost, 0, endCost, 0);
 
@@ -26,19 +30,36 @@ sealed record ModelCosts(double[] BlockCosts, long[] BlockBytes, double Embeddin
         return cost;
     }
 
-    /// <summary>Bytes that a holder of the slice needs.</summary>
-    public long Bytes(StageSlice slice)
+    /// <summary>Bytes that a holder of the slice needs, on a device that has a memory of its own or on one that has not.</summary>
+    public long Bytes(StageSlice slice, bool isApart = false)
     {
-        long bytes = SharedBytes + (slice.FirstBlock == 0 ? EmbeddingBytes : 0) + (slice.FirstBlock + slice.BlockCount == BlockCount ? HeadBytes : 0);
+        (long[] blocks, long shared) = BytesOn(isApart);
+        long bytes = shared + (slice.FirstBlock == 0 ? EmbeddingBytes : 0) + (slice.FirstBlock + slice.BlockCount == BlockCount ? HeadBytes : 0);
         for (int block = 0; block < slice.BlockCount; block++)
-            bytes += BlockBytes[slice.FirstBlock + block];
+            bytes += blocks[slice.FirstBlock + block];
         return bytes;
     }
+
+    /// <summary>No stage of any cut needs less.</summary>
+    public long LeastBytes(bool isApart)
+    {
+        (long[] blocks, long shared) = BytesOn(isApart);
+        return shared + blocks.Min();
+    }
+
+    public (long[] Blocks, long Shared) BytesOn(bool isApart) => isApart && Apart is { } apart ? apart : (BlockBytes, SharedBytes);
 }
 
-/// <summary>What the holders of one stage offer together (speed) and each at least (memory).</summary>
-readonly record struct StageCapacity(double Speed, long MemoryBytes)
+/// <summary>What the holders of one stage offer together (speed) and each at least: those without and with a memory apart.</summary>
+readonly record struct StageCapacity(double Speed, long MemoryBytes, long ApartBytes = long.MaxValue)
 {
+    public StageCapacity With(double speed, long memoryBytes, bool isApart) => new(
+        Speed + speed, isApart ? MemoryBytes : Math.Min(MemoryBytes, memoryBytes), isApart ? Math.Min(ApartBytes, memoryBytes) : ApartBytes);
+
+    public bool Holds(ModelCosts model, StageSlice slice) => model.Bytes(slice) <= MemoryBytes && model.Bytes(slice, isApart: true) <= ApartBytes;
+
+    public long LeastBytes => Math.Min(MemoryBytes, ApartBytes);
+
     public static StageCapacity[] Even(int stageCount) => [.. Enumerable.Repeat(new StageCapacity(1, long.MaxValue), stageCount)];
 }
 
@@ -66,12 +87,11 @@ static class StageCut
         }
         if (double.IsPositiveInfinity(worst[stageCount, blockCount]))
         {
-            long needed = stageCount * model.SharedBytes, offered = 0;
-            for (int i = 0; i < blockCount; i++)
-                needed += model.BlockBytes[i];
+            bool isApart = Array.TrueForAll(stages.ToArray(), stage => stage.MemoryBytes == long.MaxValue);
+            long needed = (stageCount - 1) * model.BytesOn(isApart).Shared + model.Bytes(new StageSlice(0, blockCount), isApart), offered = 0;
             foreach (StageCapacity stage in stages)
-                offered = stage.MemoryBytes > long.MaxValue - offered ? long.MaxValue : offered + stage.MemoryBytes;
-            reason = $"no cut of {blockCount} blocks ({ModelCosts.Size(needed + model.EmbeddingBytes + model.HeadBytes)} with the ends) fits {stageCount} stages "
+                offered = stage.LeastBytes > long.MaxValue - offered ? long.MaxValue : offered + stage.LeastBytes;
+            reason = $"no cut of {blockCount} blocks ({ModelCosts.Size(needed)} with the ends) fits {stageCount} stages "
                 + $"whose peers offer {ModelCosts.Size(offered)}; use more stages or peers with more memory";
             return false;
         }
@@ -95,7 +115,7 @@ static class StageCut
             if (double.IsPositiveInfinity(worst[s - 1, begin]))
                 continue;
             var slice = new StageSlice(begin, end - begin);
-            if (model.Bytes(slice) > stage.MemoryBytes)
+            if (!stage.Holds(model, slice))
                 continue;
             double candidate = Math.Max(worst[s - 1, begin], model.Cost(slice) / stage.Speed);
             if (candidate < best)

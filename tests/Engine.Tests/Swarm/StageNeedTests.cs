@@ -3,6 +3,7 @@
 using OrionNative.Engine.Hosting;
 using OrionNative.Engine.Hosting.Swarm;
 using OrionNative.Engine.Pipeline;
+using OrionNative.Kernels.Cuda;
 
 namespace OrionNative.Engine.Tests.Swarm;
 
@@ -29,6 +30,39 @@ public class StageNeedTests
                 Assert.InRange(costs.Bytes(slices[stage]), exact, exact + (exact / 4));   // one slot in nine more, and inner boundaries twice
             }
         }
+    }
+
+    // weights and activations of a card have two bytes, and its memory holds no buffers of messages
+    [Fact]
+    public void Need_OnACard_CoversItsOwnPlanAndLittleMore()
+    {
+        CudaOnPaper card = new("a card");
+        RunConfig run = _run with { Replicas = 3 };
+        ModelCosts costs = RunSegments.Costs(_model, run);
+        for (int cut = 1; cut < _model.Layers; cut++)
+        {
+            StageSlice[] slices = [new(0, cut), new(cut, _model.Layers - cut)];
+            for (int stage = 0; stage < slices.Length; stage++)
+            {
+                int slots = RunSegments.WorkerSlots(RunSegments.ScheduleOf(_model, run), stage);
+                long exact = StageWorker.Plan(_model, RunSegments.Range(_model, slices[stage]), run, card, slots).Total;
+                Assert.InRange(costs.Bytes(slices[stage], isApart: true), exact, exact + (exact / 4));
+                Assert.InRange(costs.Bytes(slices[stage], isApart: true), 1, costs.Bytes(slices[stage]) - PeerWork.PoolBytes(_model, run));
+            }
+        }
+    }
+
+    [Fact]
+    public void Cut_ForCardsAndOthers_ObeysEachPeersOwnNeed()
+    {
+        ModelCosts costs = new([1, 1, 1, 1], [8, 8, 8, 8], 0, 0, 0, 0) { Apart = ([4, 4, 4, 4], 0) };
+        StageCapacity none = new(0, long.MaxValue);
+        Assert.True(StageCut.TryCut(costs, [none.With(1, 8, isApart: false), none.With(1, 12, isApart: true)], out StageSlice[] slices, out _));
+        Assert.Equal([new StageSlice(0, 1), new StageSlice(1, 3)], slices);
+        Assert.False(StageCut.TryCut(costs, [none.With(1, 8, isApart: false), none.With(1, 11, isApart: true)], out _, out string reason));
+        Assert.Contains("offer 0.02 kB", reason);
+        Assert.True(StageCut.TryCut(costs, [none.With(1, 16, isApart: false).With(1, 8, isApart: true), none.With(1, 8, isApart: true)], out slices, out _));
+        Assert.Equal(2, slices[0].BlockCount);
     }
 
     // a code that stays within a stage is packed and unpacked there: one more buffer than any of its pieces has

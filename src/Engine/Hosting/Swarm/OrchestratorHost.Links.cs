@@ -203,7 +203,7 @@ sealed partial class OrchestratorHost
 
         void Post(PeerLink link, Action what, bool ofRival = false)
         {
-            if (_quota.TryWait(link, _peer.Short))
+            if (_quota.TryWait(link, _peer))
             {
                 host._events.Add(() =>
                 {

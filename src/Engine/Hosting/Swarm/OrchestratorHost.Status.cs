@@ -181,6 +181,7 @@ sealed partial class OrchestratorHost : IRunControl
             ["doubted"] = member.IsDoubted,
             ["admittedEpoch"] = member.AdmittedEpoch,
             ["memoryBytes"] = member.Profile.MemoryBytes,
+            ["bytesNeeded"] = _core.Placement.TryFind(peer, out Member placed) ? _costs.Bytes(_core.Placement.Slices[placed.Stage], member.Profile.IsApart) : null,
             ["speed"] = member.Profile.Speed,
             ["microbatchSeconds"] = member.ServiceNanoseconds / 1e9,
             ["held"] = figures?.InFlight ?? 0,

@@ -52,7 +52,7 @@ sealed partial class PeerHost
             {
                 case ControlTag.Work when !isOrchestrator:
                     WorkMessage work = ControlCodec.DecodeWork(body);
-                    if (_quota.TryWait(link, _peer.Short))
+                    if (_quota.TryWait(link, _peer))
                     {
                         host._loop.Add(new LoopEvent(LoopEventKind.Work) { Peer = _peer, Message = work, Quota = _quota });
                     }
@@ -100,7 +100,7 @@ sealed partial class PeerHost
 
         void StateAsked(PeerLink link, ulong id, int step, uint serial)
         {
-            if (_quota.TryWait(link, _peer.Short))
+            if (_quota.TryWait(link, _peer))
             {
                 host.Post(() => GiveState(link, id, step, serial));
             }

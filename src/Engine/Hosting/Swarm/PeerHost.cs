@@ -317,7 +317,7 @@ sealed partial class PeerHost : IDisposable
         _work = new PeerWork(run, _options, _self, _loop, () => _links, Step, () => _effects, () => Now) { RunNumber = _linkOptions.Run };
         _work.OrchestratorIs(_toOrchestrator);
         string model = (_options.Model is null ? run : run with { Model = Own(run.Model, _options.Model) }).ModelHash;
-        PeerProfile profile = new(_self, _options.Version, model, _options.TokenizerHash ?? run.TokenizerHash, _work.MemoryBytes, _work.Speed, Address, _work.PeakFlops);
+        PeerProfile profile = new(_self, _options.Version, model, _options.TokenizerHash ?? run.TokenizerHash, _work.MemoryBytes, _work.Speed, Address, _work.PeakFlops, _work.IsApart);
         _core = new PeerCore(profile, _options.Join.Token, _work.Schedule, new PathfinderSettings(), (ulong)_self.GetHashCode());
         Step(core => core.HandleOrchestratorConnected(Now, _effects));
     }

@@ -96,6 +96,9 @@ sealed partial class PeerWork : IDisposable
     /// <summary>Memory that this machine offers for a stage.</summary>
     public long MemoryBytes { get; }
 
+    /// <summary>True where the device has a memory of its own.</summary>
+    public bool IsApart => _device.IsApart;
+
     /// <summary>Speed beside other peers, for placement and the cut: the device's peak (measured on the CPU, a card's published
     /// one) in GFLOP/s, or what the operator says.</summary>
     public double Speed { get; }

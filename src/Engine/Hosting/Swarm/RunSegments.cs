@@ -2,13 +2,15 @@
 // that the orchestrator places; a model without codes can be cut before any block.
 //   bytes(stage) = shared + sum over its segments of (state + slots * activations + the other replicas' gradient shares)
 // The plan of a stage's worker, laid out over no memory, gives each term; shared is the scratch that a holder of everything has,
-// packed panels and the slots of payloads. In-flight microbatches are those of the first stage, which has most; elements are counted as the CPU's four bytes,
-// so a card needs less than is asked of it here, and looks again with its own plan before it allocates.
+// packed panels and the slots of payloads. In-flight microbatches are those of the first stage, which has most. It is counted for
+// both kinds of device: on one apart elements of products have two bytes, and slots and shares lie beside it. A peer looks again
+// with its own plan before it allocates.
 using OrionNative.Engine.Model;
 using OrionNative.Engine.Pipeline;
 using OrionNative.Engine.Pipeline.Schedule;
 using OrionNative.Engine.Run;
 using OrionNative.Kernels;
+using OrionNative.Kernels.Cuda;
 
 namespace OrionNative.Engine.Hosting.Swarm;
 
@@ -33,21 +35,26 @@ static class RunSegments
     /// <summary>Cost in FLOP of a step a token, as MFU counts them, and bytes of every segment; the first and the last hold the ends.</summary>
     public static ModelCosts Costs(ModelConfig model, RunConfig run)
     {
+        int[] edges = Edges(model);
+        double[] costs = [.. edges.Zip(edges.Skip(1), (from, to) => model.TrainingFlopPerToken(from, to, run.Sequence))];
         using IDevice device = Devices.Open("cpu", 1);
+        (long[] bytes, long shared) = BytesOn(device, model, run);
+        return new ModelCosts(costs, bytes, 0, 0, 0, 0) { SharedBytes = shared, Apart = BytesOn(new CudaOnPaper("a card"), model, run) };
+    }
+
+    static (long[] Segments, long Shared) BytesOn(IDeviceSizes device, ModelConfig model, RunConfig run)
+    {
         int slots = WorkerSlots(ScheduleOf(model, run), stage: 0);
         int[] edges = Edges(model);
-        int count = edges.Length - 1;
-        double[] costs = new double[count];
-        long[] bytes = new long[count];
-        for (int i = 0; i < count; i++)
+        long[] bytes = new long[edges.Length - 1];
+        for (int i = 0; i < bytes.Length; i++)
         {
-            costs[i] = model.TrainingFlopPerToken(edges[i], edges[i + 1], run.Sequence);
             MemoryPlan plan = StageWorker.Plan(model, new StageRange(edges[i], edges[i + 1], model.Layers), run, device, slots);
-            bytes[i] = plan.Total - plan.Scratch + ShareBytes(plan, run.Replicas);
+            bytes[i] = NeededBytes(plan, poolBytes: 0, run.Replicas, device.IsApart) - plan.Scratch;
         }
 
         long scratch = StageWorker.Plan(model, StageRange.Whole(model), run, device, slots).Scratch;
-        return new ModelCosts(costs, bytes, 0, 0, 0, 0) { SharedBytes = scratch + PeerWork.PoolBytes(model, run) };
+        return (bytes, scratch + (device.IsApart ? 0 : PeerWork.PoolBytes(model, run)));
     }
 
     /// <summary>What a peer must have for a stage: the worker's plan, and where operations compute in host memory the slots of payloads,

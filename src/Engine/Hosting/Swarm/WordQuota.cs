@@ -1,6 +1,7 @@
 // How many words of one link may wait for the loop that hears them. A member says a few a second and some for each microbatch, so
 // thousands that wait are minutes in which the loop stood still, or somebody who says without end: the link ends, and with Hello
 // both sides begin again from what they know.
+using OrionNative.Engine.Run;
 using OrionNative.Net.Framing;
 
 namespace OrionNative.Engine.Hosting.Swarm;
@@ -13,7 +14,7 @@ sealed class WordQuota
     int _waiting;
 
     /// <summary>False, and the link is closed, if too many wait; otherwise <see cref="Heard"/> must follow.</summary>
-    public bool TryWait(PeerLink link, string who)
+    public bool TryWait(PeerLink link, PeerId who)
     {
         if (Interlocked.Increment(ref _waiting) <= WaitingMost)
         {
@@ -21,7 +22,7 @@ sealed class WordQuota
         }
 
         Heard();
-        link.Close($"{WaitingMost} words of {who} wait to be heard; it says too much, or this process stands still");
+        link.Close($"{WaitingMost} words of {who.Short} wait to be heard; it says too much, or this process stands still");
         return false;
     }
 
