@@ -71,8 +71,8 @@ public sealed class OneKeyTests : IDisposable
         LinkOptions options = new() { Run = PeerIds.RunOf(home.Id), Window = new DuplicateWindow() };
         Ears heard = new();
         System.Collections.Concurrent.ConcurrentQueue<string> lines = new();
-        using QuicEndpoint server = Endpoints.Open(key, new QuicOptions { Listen = anywhere, Admit = _ => Admission.Accept(new PeerLink(options, peer.Neighbour())), Log = lines.Enqueue });
-        using QuicEndpoint endpoint = Endpoints.Open(liar, new QuicOptions { Listen = anywhere });
+        using ITransportEndpoint server = Endpoints.Open(key, TransportKind.Quic, new TransportOptions { Listen = anywhere, Admit = _ => Admission.Accept(new PeerLink(options, peer.Neighbour())), Log = lines.Enqueue });
+        using ITransportEndpoint endpoint = Endpoints.Open(liar, TransportKind.Quic, new TransportOptions { Listen = anywhere });
         PeerLink link = new(options, heard);
         endpoint.Dial(server.LocalAddress, key.Id, link);
         await heard.Begin.Task.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
