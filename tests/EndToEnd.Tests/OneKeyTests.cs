@@ -5,7 +5,6 @@ using System.Net;
 using OrionNative.EndToEnd.Tests.Support;
 using OrionNative.Engine.Control;
 using OrionNative.Engine.Hosting.Swarm;
-using OrionNative.Engine.Run;
 using OrionNative.Net.Framing;
 using OrionNative.Net.Identity;
 using OrionNative.Net.Quic;

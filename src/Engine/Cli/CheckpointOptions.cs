@@ -23,7 +23,7 @@ sealed class CheckpointOptions
         string path = parsed.GetRequiredValue(_checkpoint);
         if (!Directory.Exists(path))
         {
-            throw new ConfigurationException($"checkpoint '{path}' does not exist");
+            throw new ConfigurationException(File.Exists(path) ? $"checkpoint '{path}' is a file; give the folder of a checkpoint, or a run directory" : $"checkpoint '{path}' does not exist");
         }
 
         return new LoadedModel(path, Devices.Open(parsed.GetRequiredValue(_device), parsed.GetValue(_threads)));

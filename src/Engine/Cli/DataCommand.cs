@@ -35,6 +35,11 @@ static class DataCommand
         command.SetAction(parsed =>
         {
             CommandOutput output = new(parsed.GetValue(json));
+            if (File.Exists(parsed.GetRequiredValue(folder)))
+            {
+                throw new ConfigurationException($"--out '{parsed.GetRequiredValue(folder)}' is a file; name a folder");
+            }
+
             using Interrupt interrupt = new(output.Text, "stopping; the folder is not usable before it is whole");
             string path = parsed.GetRequiredValue(tokenizerPath);
             ITokenizer tokenizer = path == "byte" ? ByteTokenizer.Instance : TokenizerJson.Load(path);

@@ -89,7 +89,7 @@ static partial class Program
         }
         catch (Exception error) when (ExitStatus.IsOperational(error))
         {
-            return Fail(ExitStatus.Failed, error.Message, json);
+            return Fail(ExitStatus.Failed, error.Message + ExitStatus.FixOf(error), json);
         }
     }
 

@@ -67,7 +67,7 @@ sealed class RunDirectory : IDisposable
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            throw new IOException($"the run directory {path} cannot be made: {error.Message}; choose another --out", error);
+            throw new IOException($"the run directory {path} cannot be made: {error.Message.TrimEnd('.')}; choose another --out", error);
         }
     }
 

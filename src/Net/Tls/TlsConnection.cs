@@ -278,7 +278,9 @@ sealed unsafe class TlsConnection(TlsEndpoint endpoint, UInt128 number, bool isD
             early.Clear();
         }
         endpoint.Forget(this);
-        if (IsOpen || isDialler || endpoint.TellsRefusal(address)) endpoint.Log($"tcp {peer.Short} at {address}: closed ({reason.Kind}): {reason.Text}");
+        string? counted = isDialler && !IsOpen && reason.Kind != CloseKind.Local ? endpoint.DialFailures.Failed(peer, reason.Text, TlsEndpoint.Nanoseconds())
+            : IsOpen || isDialler || endpoint.TellsRefusal(address) ? "" : null;
+        if (counted is not null) endpoint.Log($"tcp {peer.Short} at {address}: closed ({reason.Kind}): {reason.Text}{counted}");
         _user?.Closed(this, reason);
     }
 

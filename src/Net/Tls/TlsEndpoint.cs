@@ -63,6 +63,9 @@ public sealed class TlsEndpoint : ITransportEndpoint
 
     internal TlsOptions Options { get; }
 
+    /// <summary>Dials that led nowhere; the loop's.</summary>
+    internal DialFailures DialFailures { get; } = new();
+
     internal void Log(string sentence) => Options.Log?.Invoke(sentence);
 
     internal bool Post(in LoopNote note) => _queue.Post(note);
@@ -246,7 +249,7 @@ public sealed class TlsEndpoint : ITransportEndpoint
             connection.End(new CloseReason(CloseKind.Local, "the endpoint was closed"), ByeStatus.Done);
     }
 
-    static ulong Nanoseconds() => (ulong)Now() * 100;
+    internal static ulong Nanoseconds() => (ulong)Now() * 100;
 
     static long Now() => Stopwatch.GetElapsedTime(0).Ticks;
 
@@ -343,7 +346,7 @@ public sealed class TlsEndpoint : ITransportEndpoint
         connection.Attach(new TlsStripe(this, connection, stripe.Preface.Index, stripe.Socket, stripe.Stream));
         if (connection.IsOpen) return;
         _connections.Add(connection);
-        Log($"tcp {stripe.Peer.Short} at {stripe.Address}: open ({stripe.Preface.Count} stripes, {stripe.CongestionControl}, {stripe.Stream.NegotiatedCipherSuite})");
+        Log($"tcp {stripe.Peer.Short} at {stripe.Address}: open ({stripe.Preface.Count} stripes, {stripe.CongestionControl}, {stripe.Stream.NegotiatedCipherSuite}){DialFailures.Opened(stripe.Peer, Nanoseconds())}");
         connection.Open(now);
     }
 
