@@ -24,12 +24,16 @@ static class PipelinePanel
     const int RowColumns = 60;
     const int PeerColumns = 23;
 
+    // narrower than this there is no room for what crossed the boundaries
+    const int TrafficColumns = 80;
+
     /// <summary>The table; the replicas of a stage stand one below the other where side by side they would not fit.</summary>
     public static string Text(PipelineView view, int columns)
     {
         bool isWide = RowColumns + (PeerColumns * view.Stages.Select(stage => stage.Peers.Count).DefaultIfEmpty(0).Max()) <= columns;
+        bool hasTraffic = columns >= TrafficColumns;
         Table table = new Table().Border(TableBorder.Rounded).BorderColor(Color.Grey);
-        foreach (string column in (string[])["stage", "holds", isWide ? "peers (waiting/in flight, busy)" : "peers (load, busy)", "codes [blue]→[/]", "gradients [blue]←[/]", "lost"])
+        foreach (string column in (string[])["stage", "holds", isWide ? "peers (waiting/in flight, busy)" : "peers (load, busy)", .. hasTraffic ? (string[])["codes [blue]→[/]", "gradients [blue]←[/]", "lost"] : []])
         {
             table.AddColumn(new TableColumn(column).NoWrap());
         }
@@ -37,10 +41,13 @@ static class PipelinePanel
         for (int stage = 0; stage < view.Stages.Count; stage++)
         {
             StageView s = view.Stages[stage];
-            table.AddRow(
+            string[] row =
+            [
                 stage.ToString(CultureInfo.InvariantCulture), s.Blocks, s.Peers.Count == 0 ? "[red]nobody[/]" : string.Join(isWide ? "   " : "\n", s.Peers.Select(Peer)),
                 stage + 1 < view.Stages.Count ? Megabytes(s.ForwardBytes) : "", stage > 0 ? Megabytes(s.BackwardBytes) : "",
-                string.Create(CultureInfo.InvariantCulture, $"{100 * s.LostShare:F1} %"));
+                string.Create(CultureInfo.InvariantCulture, $"{100 * s.LostShare:F1} %"),
+            ];
+            table.AddRow(row[..table.Columns.Count]);
         }
 
         using StringWriter text = new(CultureInfo.InvariantCulture);

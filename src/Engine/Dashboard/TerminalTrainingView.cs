@@ -3,13 +3,16 @@
 // panel goes: what stays is for the caller to print.
 using System.Globalization;
 using System.Text;
+using System.Text.RegularExpressions;
 
 namespace OrionNative.Engine.Dashboard;
 
-sealed class TerminalTrainingView : ITrainingView
+sealed partial class TerminalTrainingView : ITrainingView
 {
     const int BarColumns = 40;
     const int CurveColumns = 60;
+    const int BarWords = 34;     // what stands beside the bar
+    const int CurveWords = 20;   // and beside the curve
     const int CurveRows = 6;
     static readonly TimeSpan _every = TimeSpan.FromMilliseconds(100);
     static readonly TimeSpan _refreshEvery = TimeSpan.FromMilliseconds(300);
@@ -20,6 +23,7 @@ sealed class TerminalTrainingView : ITrainingView
     readonly TextWriter _output;
     readonly TimeProvider _clock;
     readonly Func<PipelineView>? _pipeline;
+    readonly Func<(int Columns, int Rows)> _size;
     readonly ITimer? _timer;
     readonly Lock _gate = new();
     readonly List<(int Step, double Loss)> _curve = [];
@@ -28,9 +32,9 @@ sealed class TerminalTrainingView : ITrainingView
     StepView? _last;
     bool _isOver;
 
-    public TerminalTrainingView(TextWriter output, TimeProvider clock, Func<PipelineView>? pipeline = null)
+    public TerminalTrainingView(TextWriter output, TimeProvider clock, Func<PipelineView>? pipeline = null, Func<(int Columns, int Rows)>? size = null)
     {
-        (_output, _clock, _pipeline) = (output, clock, pipeline);
+        (_output, _clock, _pipeline, _size) = (output, clock, pipeline, size ?? Size);
         _timer = pipeline is null ? null : clock.CreateTimer(_ => Redraw(), null, _refreshEvery, _refreshEvery);
     }
 
@@ -76,23 +80,25 @@ sealed class TerminalTrainingView : ITrainingView
         }
 
         _drawn = _clock.GetTimestamp();
+        (int columns, int rows) = _size();
         StringBuilder panel = new();
         if (_last is { } s)
         {
-            int filled = (int)((long)BarColumns * s.Step / s.Steps);
-            panel.Append(CultureInfo.InvariantCulture, $"{In("34", new string('█', filled))}{In("90", new string('░', BarColumns - filled))} {s.Step}/{s.Steps}  {100.0 * s.Step / s.Steps:F0} %  {PlainTrainingView.Left(s.Remaining)} left\n");
-            panel.Append(CultureInfo.InvariantCulture, $"{In("1", $"loss {s.Loss:F4}")}   lr {s.LearningRate:0.00e+0}   norm {s.GradientNorm:F2}   {In("1", $"{s.TokensPerSecond:N0} tok/s")}");
-            panel.Append(double.IsNaN(s.Mfu) ? "" : string.Create(CultureInfo.InvariantCulture, $"   MFU {s.Mfu * 100:F1} %")).Append('\n');
+            int bar = Math.Clamp(columns - BarWords, 1, BarColumns), filled = (int)((long)bar * s.Step / s.Steps);
+            panel.Append(CultureInfo.InvariantCulture, $"{In("34", new string('█', filled))}{In("90", new string('░', bar - filled))} {s.Step}/{s.Steps}  {100.0 * s.Step / s.Steps:F0} %  {PlainTrainingView.Left(s.Remaining)} left\n");
+            string mfu = double.IsNaN(s.Mfu) ? "" : string.Create(CultureInfo.InvariantCulture, $"MFU {s.Mfu * 100:F1} %");
+            panel.Append(InLines(columns, $"loss {s.Loss:F4}", $"lr {s.LearningRate:0.00e+0}", $"norm {s.GradientNorm:F2}", $"{s.TokensPerSecond:N0} tok/s", $"{mfu}"));
         }
 
         // what does not fit the terminal could not be erased
-        int room = Rows() - 1 - Lines(panel.ToString());
-        foreach (string part in (string[])[_pipeline is null ? "" : PipelinePanel.Text(_pipeline(), Columns()), LossPlot.Text(new PlotCurve("loss", _curve), CurveColumns, CurveRows)])
+        int room = rows - 1 - Lines(panel.ToString(), columns);
+        foreach (string part in (string[])[_pipeline is null ? "" : PipelinePanel.Text(_pipeline(), columns), LossPlot.Text(new PlotCurve("loss", _curve), Math.Clamp(columns - CurveWords, 1, CurveColumns), CurveRows)])
         {
-            if (Lines(part) <= room)
+            int lines = Lines(part, columns);
+            if (lines <= room)
             {
                 panel.Append(part);
-                room -= Lines(part);
+                room -= lines;
             }
         }
 
@@ -100,16 +106,34 @@ sealed class TerminalTrainingView : ITrainingView
         Erase();
         _output.Write(text);
         _output.Flush();
-        _lines = Lines(text);
+        _lines = Lines(text, columns);
     }
 
-    static int Lines(string text) => text.Count(c => c == '\n');
+    // figures side by side, the rest on the next line
+    static string InLines(int columns, params FormattableString[] figures)
+    {
+        StringBuilder text = new();
+        int used = 0;
+        foreach (string figure in figures.Select(FormattableString.Invariant).Where(figure => figure.Length > 0))
+        {
+            bool fits = used > 0 && used + 3 + figure.Length <= columns;
+            text.Append(fits ? "   " : used > 0 ? "\n" : "").Append(figure);
+            used = (fits ? used + 3 : 0) + figure.Length;
+        }
+
+        return text.Append('\n').ToString();
+    }
+
+    // a line longer than the terminal takes several of its rows: what is counted too short could not be erased
+    static int Lines(string text, int columns) =>
+        text.Split('\n').SkipLast(1).Sum(line => Math.Max(1, (Escapes().Replace(line, "").Length + columns - 1) / columns));
+
+    [GeneratedRegex("\x1b\\[[0-9;]*m")]
+    private static partial Regex Escapes();
 
     static string In(string colour, string text) => HasColours ? $"\x1b[{colour}m{text}\x1b[0m" : text;
 
-    static int Columns() => Console.IsOutputRedirected ? 120 : Math.Max(60, Console.WindowWidth);
-
-    static int Rows() => Console.IsOutputRedirected ? 50 : Console.WindowHeight;
+    static (int Columns, int Rows) Size() => Console.IsOutputRedirected ? (120, 50) : (Math.Max(20, Console.WindowWidth), Console.WindowHeight);
 
     void Erase()
     {
