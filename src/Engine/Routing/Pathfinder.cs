@@ -230,10 +230,14 @@ sealed class Pathfinder(PathfinderSettings settings, ulong seed)
         return fastest;
     }
 
-    // Free slots are told to all senders alike: each counts on its part of them, else what meets no slot has travelled in vain.
+    // Free slots are told to all senders alike. Who has several on a slow link's way to them counts on its part only: what meets no
+    // slot has travelled in vain.
+    static bool IsTaken(in Candidate candidate, int senders) =>
+        candidate.FreeSlots <= (candidate.Unanswered < 2 ? candidate.Unanswered : (long)candidate.Unanswered * senders);
+
     // Nobody knows how slow an unmeasured one is: it gets a first microbatch, where there is a choice, and has to show.
     bool IsFull(in Candidate candidate, bool isCareful) =>
-        candidate.FreeSlots <= (long)candidate.Unanswered * _senderCount
+        IsTaken(candidate, _senderCount)
         || isCareful && candidate.ServiceSeconds == 0 && _candidates.Length > 1 && candidate.ToldQueue + candidate.Unanswered > 0;
 
     double MeanService()
