@@ -10,7 +10,7 @@ namespace soft {
 
 constexpr size_t FiberStackBytes = 64 * 1024;
 
-// Stacks for one OS thread, made on demand and reused; below each lies an unmapped page.
+// Stacks for one OS thread, made on demand and reused; below each lies a page that nobody may touch.
 class FiberStacks {
 public:
     FiberStacks() = default;

@@ -5,6 +5,10 @@
 #include <cstring>
 #include <sys/mman.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
+
 #include "device/block.h"
 
 namespace soft {
@@ -16,9 +20,15 @@ constexpr size_t RedZoneBytes = 64;
 SharedMemory::SharedMemory() : states_(MostBytes) {
     void* at = mmap(nullptr, MostBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (at == MAP_FAILED) abort();
+#ifdef __SANITIZE_ADDRESS__
+    // A stack may have lain at these addresses before, whose frames AddressSanitizer still guards.
+    __asan_unpoison_memory_region(at, MostBytes);
+#endif
     bytes_ = static_cast<uint8_t*>(at);
     for (auto& stamps : stamps_) stamps.resize(MostBytes);
 }
+
+SharedMemory::~SharedMemory() { munmap(bytes_, MostBytes); }
 
 void SharedMemory::reset(size_t dynamicBytes, bool forgetStamps) {
     // NaN as bf16 and fp32: what slips past the checks still cannot look like a number.

@@ -16,6 +16,8 @@ public:
     static constexpr size_t StaticMost = 48 * 1024;
 
     SharedMemory();
+    SharedMemory(const SharedMemory&) = delete;
+    ~SharedMemory();
 
     // A new block: everything unwritten, `dynamicBytes` reachable. `forgetStamps` when their numbers began again.
     void reset(size_t dynamicBytes, bool forgetStamps);
