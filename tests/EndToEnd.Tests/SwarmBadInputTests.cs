@@ -155,6 +155,7 @@ public sealed class SwarmBadInputTests : IDisposable
         tcp.Listen();
         Says(Engine($"orchestrate {Settings} --stages 2 --http 127.0.0.1:0 --out a --listen {udp.LocalEndPoint}"), 2, $"listen '{udp.LocalEndPoint}'", "in use", "--listen");
         Says(Engine($"orchestrate {Settings} --stages 2 --listen 127.0.0.1:0 --out b --http {tcp.LocalEndPoint}"), 2, $"http '{tcp.LocalEndPoint}'", "in use", "--http");
+        Assert.False(Directory.Exists(Path.Combine(_folder.Path, "a")) || Directory.Exists(Path.Combine(_folder.Path, "b")));   // the same --out is free for the next try
         Says(Engine($"orchestrate {Settings} --stages 9 --out c"), 2, "9 stages cannot share 4 blocks");
         Says(Engine("join orion://nonsense"), 2, "a join string has the form orion://NODEID@host:port/TOKEN");
         string absent = $"orion://{new string('a', NodeId.TextLength)}@{udp.LocalEndPoint}/abc";

@@ -196,6 +196,13 @@ sealed class RunDirectory : IDisposable
         _metrics = Append(MetricsFile);
     }
 
+    /// <summary>Removes the directory of a run that could not begin.</summary>
+    public void Discard()
+    {
+        Dispose();
+        Directory.Delete(Path, recursive: true);
+    }
+
     /// <summary>The lines of events.jsonl, whole ones only.</summary>
     public static IEnumerable<JsonObject> ReadEvents(string path) => ReadLines(System.IO.Path.Combine(path, EventsFile));
 

@@ -78,18 +78,27 @@ sealed class OrchestratedRun : IDisposable
         string addressFile = Path.Combine(folder, "address");
         listen ??= Continues && File.Exists(addressFile) ? IPEndPoint.Parse(File.ReadAllText(addressFile)) : new IPEndPoint(IPAddress.Loopback, 0);
         _wireLog = TextWriter.Synchronized(new StreamWriter(Path.Combine(folder, "wire.log"), append: true) { AutoFlush = true });
-        Orchestrator = new OrchestratorHost(_run, _directory, store, _identity, listen, Continues ? 0 : _startStep, SayOfTheWire);
-        File.WriteAllText(addressFile, Orchestrator.Address.ToString());
         string key = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(16));
         try
         {
+            Orchestrator = new OrchestratorHost(_run, _directory, store, _identity, listen, Continues ? 0 : _startStep, SayOfTheWire);
             _server = new ControlServer(Orchestrator, http, key);
         }
         catch (ConfigurationException)
         {
-            Orchestrator.Dispose();
+            // a port in use: the same command with another port must find the place free
+            Orchestrator?.Dispose();
+            store.Dispose();
+            _wireLog.Dispose();
+            if (resumeFrom is null)
+            {
+                _directory.Discard();
+            }
+
             throw;
         }
+
+        File.WriteAllText(addressFile, Orchestrator.Address.ToString());
 
         WriteControl(key);
         double here = isHere ? Devices.PeakFlops(config.Device, config.Threads) : 0;
