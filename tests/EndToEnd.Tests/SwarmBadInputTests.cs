@@ -170,7 +170,7 @@ public sealed class SwarmBadInputTests : IDisposable
         Directory.CreateDirectory(Path.Combine(_folder.Path, "open"));
         File.WriteAllText(Path.Combine(_folder.Path, "open", "identity.pem"), "");
         Says(Engine($"join {absent} --state open"), 1, "can be used by others", "chmod 600");
-        Says(Engine("drain abcd --run a"), 1, "the run in a is not running");
+        Says(Engine("drain abcd --run a"), 2, "a is not a run directory");
         Says(Engine("status"), 2, "no run under runs/ is running; name one with --run");
     }
 

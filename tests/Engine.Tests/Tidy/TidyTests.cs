@@ -90,6 +90,19 @@ public partial class TidyTests
         where part is "Utils" or "Util" or "Common" or "Helpers" or "Misc"
         select Repository.Relative(file));
 
+    [Fact]
+    public void Decisions_HaveANumberOfTheirOwnInNameAndTitle() => Empty(
+    [
+        .. from file in Repository.Files("docs/decisions", ".md")
+           let number = Path.GetFileName(file)[..4]
+           where !File.ReadLines(file).First().StartsWith($"# {number} ", StringComparison.Ordinal)
+           select $"{Repository.Relative(file)}: its title does not begin with # {number}",
+        .. from file in Repository.Files("docs/decisions", ".md")
+           group Repository.Relative(file) by Path.GetFileName(file)[..4] into same
+           where same.Count() > 1
+           select $"one number, several decisions: {string.Join(", ", same)}",
+    ]);
+
     /// <summary>Fails with every finding in full.</summary>
     internal static void Empty(IEnumerable<string> findings)
     {
