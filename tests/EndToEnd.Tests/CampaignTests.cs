@@ -22,8 +22,8 @@ public class CampaignTests(ITestOutputHelper output)
     [Fact]
     public void RandomPeer_KilledAgainAndAgain_RunEndsWithEveryContributionOnceAndAnOrdinaryLoss()
     {
-        (double seconds, double every) = IsLong ? (300.0, 15.0) : (15.0, 5.0);
-        RunConfig config = Config(stages: 2, replicas: 3, steps: IsLong ? 450 : 32);
+        (double seconds, double every) = IsLong ? (300.0, 15.0) : (10.0, 5.0);
+        RunConfig config = Config(stages: 2, replicas: 3, steps: IsLong ? 450 : 24);
         using SwarmUnderTest run = new(config);
         run.Swarm.RehearseSeconds.Fill(0.1);
         run.Start();

@@ -14,7 +14,7 @@ public class SlowLinkTests(ITestOutputHelper output)
     [Fact]
     public void FullActivations_OverFiveMegabits_TrainWithoutSuspicion()
     {
-        RunConfig config = SwarmUnderTest.Small(stages: 2, replicas: 2, steps: 3) with
+        RunConfig config = SwarmUnderTest.Small(stages: 2, replicas: 2, steps: 2) with
         {
             Boundary = BoundaryKind.None,
             Wire = Kernels.WireFormat.Float32,

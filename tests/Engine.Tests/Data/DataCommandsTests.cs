@@ -53,7 +53,9 @@ public class DataCommandsTests
         void Fails(int expected, string sentence, params string[] arguments)
         {
             (int status, string output, string error) = Engine(folder, arguments);
-            Assert.Equal("", output);
+            JsonNode failure = JsonNode.Parse(output)!;
+            Assert.Contains(sentence, (string)failure["error"]!);
+            Assert.Equal(expected, (int)failure["exitCode"]!);
             Assert.Contains(sentence, error);
             Assert.Equal(expected, status);
             Assert.DoesNotContain("   at ", error);
@@ -86,7 +88,8 @@ public class DataCommandsTests
         layer[^1] ^= 1;
         File.WriteAllBytes(Path.Combine(saved, "layer-001.safetensors"), layer);
         (status, output, string error) = Engine(folder, "export", "--checkpoint", "run", "--out", "again", "--json");
-        Assert.Equal((1, ""), (status, output));
+        Assert.Equal(1, status);
+        Assert.Contains("layer-001.safetensors was altered", (string)JsonNode.Parse(output)!["error"]!);
         Assert.Contains("layer-001.safetensors was altered", error);
         Assert.False(Directory.Exists(folder["again"]));
     }
