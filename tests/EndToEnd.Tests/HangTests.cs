@@ -23,7 +23,7 @@ public class HangTests(ITestOutputHelper output)
     [InlineData("load:1:20", "making room for its stage", 16.0)]
     public void ComputeThread_HangsInATask_RemovedInItsTimeTheRunGoesOnAndItComesBack(string drill, string words, double patience)
     {
-        Assert.SkipWhen(!_isLong && drill.StartsWith("sum", StringComparison.Ordinal), "as the apply, which is tested; set ORION_LONG=1 to run it");
+        Assert.SkipWhen(!_isLong && !drill.StartsWith("apply", StringComparison.Ordinal), "as the apply, which is tested (the simulator hangs in every task); set ORION_LONG=1 to run it");
         RunConfig config = SwarmUnderTest.Small(stages: 2, replicas: 2, steps: 20);
         using SwarmUnderTest run = new(config);
         run.Swarm.RehearseSeconds.Fill(0.06);

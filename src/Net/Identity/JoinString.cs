@@ -1,5 +1,6 @@
-// How a node is invited: orion://NODEID@host:port/TOKEN, or orion+tcp://... where the run's peers speak TCP. The NodeId pins who answers at the address, so nobody between can
-// pose as the orchestrator; the token is spent once, inside the authenticated connection. A join string is a secret.
+// How a node is invited: orion://NODEID@host:port/TOKEN, or orion+tcp://... where the run's peers speak TCP. The NodeId pins who
+// answers at the address, so nobody between can pose as the orchestrator; the token is spent once, inside the authenticated
+// connection. A join string is a secret.
 using System.Diagnostics.CodeAnalysis;
 using OrionNative.Net.Framing;
 
