@@ -1,6 +1,9 @@
 // `kernels` as a user types it, on the software device: exit codes, and errors that name what there is.
 using System.CommandLine;
+using System.Diagnostics;
+using System.Text.Json.Nodes;
 using OrionNative.Engine.Cli;
+using OrionNative.Engine.Tests.Tidy;
 using OrionNative.Kernels.Cuda;
 
 namespace OrionNative.Engine.Tests.Cli;
@@ -33,6 +36,26 @@ public class KernelsCommandTests
     [Fact]
     public void List_NoArchitecture_IsNamed() =>
         Assert.Contains("'hopper' is no architecture", Assert.Throws<ConfigurationException>(() => Run("list", "--arch", "hopper")).Message, StringComparison.Ordinal);
+
+    // the table is made by the tests of the kernels, from the compiler itself
+    [Fact]
+    public void List_ForAnArchitecture_PrintsTheTableOfRegisters()
+    {
+        Assert.SkipWhen(CudaLibraries.Real.NvrtcNotSupportedReason is not null, CudaLibraries.Real.NvrtcNotSupportedReason ?? "");
+        Assert.SkipWhen($"{CudaLibraries.Real.Nvrtc.Version}" != "11.8", $"the table is of NVRTC 11.8, found is {CudaLibraries.Real.Nvrtc.Version}");
+        ProcessStartInfo start = new("dotnet", [Path.Combine(AppContext.BaseDirectory, "orion-engine.dll"), "kernels", "list", "--arch", "sm_80", "--json"]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        using Process list = Process.Start(start)!;
+        JsonNode printed = JsonNode.Parse(list.StandardOutput.ReadToEnd())!;
+        list.WaitForExit();
+        Assert.Equal(ExitStatus.Done, list.ExitCode);
+        Assert.Equal(
+            from line in File.ReadLines(Path.Combine(Repository.Root, "docs", "kernel-registers.txt")).Skip(2)
+            let cells = line.Split(' ', StringSplitOptions.RemoveEmptyEntries)
+            select $"{cells[0]} {cells[1]} {cells[2]}",
+            from kernel in printed["kernels"]!.AsArray()
+            let spills = (int)kernel["spillBytes"]!
+            select $"{kernel["kernel"]} {kernel["source"]} {kernel["registers"]}{(spills > 0 ? $"+{spills}" : "")}");
+    }
 
     [Fact]
     public void Check_UnknownDevice_NamesTheForms() =>
