@@ -86,13 +86,13 @@ public sealed class SteeringTests : IDisposable
         Process orchestrator = _swarm.Orchestrate($"{Settings} --steps 100000 --stages 2 --replicas 2 --out far");
         Process[] peers = [_swarm.Join("a"), _swarm.Join("b"), _swarm.Join("c"), _swarm.Join("d")];
         StatusWhen(status => (int)status["step"]! >= 3);
-        Terminate(peers[2]);
+        EngineProcess.Terminate(peers[2].Id);
         Assert.Equal(0, _swarm.StatusOf(peers[2], 20));
         StatusWhen(status => status["peers"]!.AsArray().Count == 3);
         Assert.Contains(Files.Events, line => (string?)line["event"] == "PeerRemoved" && (string?)line["Reason"] == "drained");
 
         // as a service manager ends a group: nobody is left to hand over to, and the step still ends with its checkpoint
-        Array.ForEach((Process[])[peers[0], peers[1], peers[3], orchestrator], Terminate);
+        Array.ForEach((Process[])[peers[0], peers[1], peers[3], orchestrator], process => EngineProcess.Terminate(process.Id));
         Assert.Equal(130, _swarm.StatusOf(orchestrator));
         Assert.All(peers, peer => Assert.Equal(0, _swarm.StatusOf(peer, 20)));
         Assert.Equal($"step-{Files.Steps[^1]:D8}", File.ReadAllText(Path.Combine(_folder.Path, "far", "latest")).Trim());
@@ -108,12 +108,6 @@ public sealed class SteeringTests : IDisposable
         }
 
         Assert.Contains("no commit of step 99999", Engine("status --at 99999").Error);
-    }
-
-    static void Terminate(Process process)
-    {
-        using Process kill = Process.Start("kill", ["-TERM", $"{process.Id}"]);
-        kill.WaitForExit();
     }
 
     [Fact]

@@ -74,8 +74,8 @@ static class JoinCommand
             });
             string reason = peer.Run(interrupt.Token);
             output.WriteLine($"{DateTime.UtcNow:HH:mm:ss.fff} {reason}");
-            bool isInterrupted = interrupt.Token.IsCancellationRequested, isRefused = peer.WasRefused && !isInterrupted;
-            JsonObject result = new() { ["peer"] = key.Id.ToString(), ["reason"] = reason, ["refused"] = peer.WasRefused, ["interrupted"] = isInterrupted && !peer.IsReleased };
+            bool isCutShort = interrupt.Token.IsCancellationRequested && !peer.IsReleased, isRefused = peer.WasRefused && !interrupt.Token.IsCancellationRequested;
+            JsonObject result = new() { ["peer"] = key.Id.ToString(), ["reason"] = reason, ["refused"] = peer.WasRefused, ["interrupted"] = isCutShort };
             if (isRefused)
             {
                 string refusal = $"the run does not take this peer: {reason}";
@@ -84,7 +84,7 @@ static class JoinCommand
             }
 
             new CommandOutput(parsed.GetValue(json)).Result(result);
-            return isRefused ? ExitStatus.Failed : isInterrupted && !peer.IsReleased ? ExitStatus.Interrupted : ExitStatus.Done;
+            return isRefused ? ExitStatus.Failed : isCutShort ? ExitStatus.Interrupted : ExitStatus.Done;
         });
         return command;
     }

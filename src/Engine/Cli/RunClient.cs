@@ -26,7 +26,7 @@ sealed class RunChoice
     }
 
     /// <summary>The run's directory on this machine.</summary>
-    public string Directory(ParseResult parsed) => parsed.GetValue(_url) is null ? parsed.GetValue(_run) ?? Newest()
+    public string Here(ParseResult parsed) => parsed.GetValue(_url) is null ? DirectoryOf(parsed)
         : throw new ConfigurationException("--at reads the event log in the run's directory: name it with --run, on the machine that has it");
 
     public RunClient Open(ParseResult parsed)
@@ -37,7 +37,7 @@ sealed class RunChoice
                 : throw new ConfigurationException($"url '{url}' is not an address like http://127.0.0.1:4480");
         }
 
-        string directory = parsed.GetValue(_run) ?? Newest();
+        string directory = DirectoryOf(parsed);
         string file = Path.Combine(directory, "control.json");
         if (!File.Exists(file))
         {
@@ -60,7 +60,7 @@ sealed class RunChoice
     {
         if (parsed.GetValue(_url) is null)
         {
-            string directory = parsed.GetValue(_run) ?? Newest();
+            string directory = DirectoryOf(parsed);
             RunDirectory.ReadConfig(directory);
             return RunDirectory.ReadEvents(directory).Where(happened => (long?)happened["id"] > after);
         }
@@ -82,8 +82,10 @@ sealed class RunChoice
         }
     }
 
+    string DirectoryOf(ParseResult parsed) => parsed.GetValue(_run) ?? Newest();
+
     static string Newest() =>
-        (System.IO.Directory.Exists("runs") ? System.IO.Directory.GetDirectories("runs") : []).Where(run => File.Exists(Path.Combine(run, "control.json"))).Order(StringComparer.Ordinal).LastOrDefault()
+        (Directory.Exists("runs") ? Directory.GetDirectories("runs") : []).Where(run => File.Exists(Path.Combine(run, "control.json"))).Order(StringComparer.Ordinal).LastOrDefault()
             ?? throw new ConfigurationException("no run under runs/ is running; name one with --run DIRECTORY or --url");
 }
 

@@ -22,7 +22,7 @@ static class SteerCommands
             CommandOutput output = new(parsed.GetValue(json));
             if (parsed.GetValue(at) is > 0 and var step)
             {
-                string directory = choice.Directory(parsed);
+                string directory = choice.Here(parsed);
                 JsonObject past = PastStatus.Of(directory, RunHistory.At(RunDirectory.ReadEvents(directory), RunDirectory.ReadConfig(directory), step));
                 PastStatus.Print(past, output.Text);
                 output.Result(past);

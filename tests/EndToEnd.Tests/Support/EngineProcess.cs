@@ -63,6 +63,9 @@ static partial class EngineProcess
     /// <summary>What Ctrl-C sends to a process.</summary>
     public static void Interrupt(int process) => Assert.Equal(0, Kill(process, 2));
 
+    /// <summary>What a service manager sends to a process that is to end.</summary>
+    public static void Terminate(int process) => Assert.Equal(0, Kill(process, 15));
+
     [LibraryImport("libc", EntryPoint = "kill")]
     private static partial int Kill(int process, int signal);
 }

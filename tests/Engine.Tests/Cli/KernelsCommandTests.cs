@@ -1,8 +1,8 @@
 // `kernels` as a user types it, on the software device: exit codes, and errors that name what there is.
 using System.CommandLine;
-using System.Diagnostics;
 using System.Text.Json.Nodes;
 using OrionNative.Engine.Cli;
+using OrionNative.Engine.Tests.Data;
 using OrionNative.Engine.Tests.Tidy;
 using OrionNative.Kernels.Cuda;
 
@@ -43,16 +43,14 @@ public class KernelsCommandTests
     {
         Assert.SkipWhen(CudaLibraries.Real.NvrtcNotSupportedReason is not null, CudaLibraries.Real.NvrtcNotSupportedReason ?? "");
         Assert.SkipWhen($"{CudaLibraries.Real.Nvrtc.Version}" != "11.8", $"the table is of NVRTC 11.8, found is {CudaLibraries.Real.Nvrtc.Version}");
-        ProcessStartInfo start = new("dotnet", [Path.Combine(AppContext.BaseDirectory, "orion-engine.dll"), "kernels", "list", "--arch", "sm_80", "--json"]) { RedirectStandardOutput = true, RedirectStandardError = true };
-        using Process list = Process.Start(start)!;
-        JsonNode printed = JsonNode.Parse(list.StandardOutput.ReadToEnd())!;
-        list.WaitForExit();
-        Assert.Equal(ExitStatus.Done, list.ExitCode);
+        using TemporaryFolder folder = new();
+        (int status, string output, _) = DataCommandsTests.Engine(folder, "kernels", "list", "--arch", "sm_80", "--json");
+        Assert.Equal(ExitStatus.Done, status);
         Assert.Equal(
             from line in File.ReadLines(Path.Combine(Repository.Root, "docs", "kernel-registers.txt")).Skip(2)
             let cells = line.Split(' ', StringSplitOptions.RemoveEmptyEntries)
             select $"{cells[0]} {cells[1]} {cells[2]}",
-            from kernel in printed["kernels"]!.AsArray()
+            from kernel in JsonNode.Parse(output)!["kernels"]!.AsArray()
             let spills = (int)kernel["spillBytes"]!
             select $"{kernel["kernel"]} {kernel["source"]} {kernel["registers"]}{(spills > 0 ? $"+{spills}" : "")}");
     }

@@ -8,7 +8,7 @@ namespace OrionNative.Engine.Tests.Data;
 
 public class DataCommandsTests
 {
-    static (int Status, string Out, string Error) Engine(TemporaryFolder folder, params string[] arguments)
+    internal static (int Status, string Out, string Error) Engine(TemporaryFolder folder, params string[] arguments)
     {
         var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "orion-engine.dll"), .. arguments])
         {

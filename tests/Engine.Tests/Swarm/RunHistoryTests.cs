@@ -12,16 +12,10 @@ public class RunHistoryTests
 
     static PeerId Peer(int number) => PeerId.FromNumber(number);
 
-    // as the orchestrator's host writes them: the record's own properties beside its number
     void Log(DurableRecord record)
     {
-        JsonObject written = JsonNode.Parse(ControlCodec.Text(record))!.AsObject();
-        JsonObject line = new() { ["id"] = _events.Count + 1, ["time"] = $"2026-11-23T05:00:{_events.Count:D2}Z", ["event"] = (string?)written["kind"], ["record"] = ++_record };
-        foreach ((string key, JsonNode? value) in written["body"]!.AsObject())
-        {
-            line[key] = value?.DeepClone();
-        }
-
+        JsonObject line = RunHistory.Details(++_record, ControlCodec.Text(record));
+        (line["id"], line["time"], line["event"]) = (_events.Count + 1, $"2026-11-23T05:00:{_events.Count:D2}Z", record.GetType().Name);
         _events.Add(JsonNode.Parse(line.ToJsonString())!.AsObject());
     }
 

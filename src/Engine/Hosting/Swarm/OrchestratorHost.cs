@@ -238,24 +238,14 @@ sealed partial class OrchestratorHost : IDisposable
     }
 
     // An event names its record, so that events which a kill prevented are found and written at the next start.
-    void Tell(long number, string record)
-    {
-        JsonObject read = JsonNode.Parse(record)!.AsObject();
-        JsonObject details = new() { ["record"] = number };
-        foreach ((string key, JsonNode? value) in read["body"]!.AsObject())
-        {
-            details[key] = value?.DeepClone();
-        }
-
-        _directory.Event((string)read["kind"]!, details);
-    }
+    void Tell(long number, string record) => _directory.Event((string)JsonNode.Parse(record)!["kind"]!, RunHistory.Details(number, record));
 
     void MendEvents(IReadOnlyList<string> records)
     {
         long told = 0;
         foreach (JsonObject line in RunDirectory.ReadEvents(_directory.Path))
         {
-            told = (string?)line["event"] == nameof(DurableRecord.TermStarted) && (int?)line["Term"] == 1 ? 0 : told;
+            told = RunHistory.BeginsLog(line) ? 0 : told;
             told = Math.Max(told, (long?)line["record"] ?? 0);
         }
 

@@ -115,7 +115,6 @@ sealed partial class PeerHost : IDisposable
     public string Run(CancellationToken interrupt)
     {
         long ticked = 0;
-        bool hasAsked = false;
         while (_turnedAway is null && !IsReleased)
         {
             if (interrupt.IsCancellationRequested)
@@ -126,9 +125,8 @@ sealed partial class PeerHost : IDisposable
                     break;
                 }
 
-                if (!hasAsked)
+                if (!_core.IsLeaving)
                 {
-                    hasAsked = true;
                     Step(core => core.HandleLeaveAsked(_effects));
                     continue;
                 }

@@ -32,12 +32,12 @@ static class RunHistory
         int newest = 0;
         foreach (JsonObject line in events.Where(line => line["record"] is not null))
         {
-            DurableRecord record = Read(line);
-            if (record is DurableRecord.TermStarted { Term: 1 })
+            if (BeginsLog(line))
             {
                 records.Clear();
             }
 
+            DurableRecord record = Read(line);
             records.Add(record);
             if (record is DurableRecord.StepCommitted commit)
             {
@@ -51,6 +51,22 @@ static class RunHistory
                 : $"the log of this run has no commit of step {step}; its last one is of step {newest}");
     }
 
+    /// <summary>What an event says of a record of the log: its number, and the record's own properties beside it.</summary>
+    public static JsonObject Details(long number, string record)
+    {
+        JsonObject details = new() { ["record"] = number };
+        foreach ((string key, JsonNode? value) in JsonNode.Parse(record)!["body"]!.AsObject())
+        {
+            details[key] = value?.DeepClone();
+        }
+
+        return details;
+    }
+
+    /// <summary>True for the event of a log's first record; the numbers of records begin anew with it.</summary>
+    public static bool BeginsLog(JsonObject line) => (string?)line["event"] == nameof(DurableRecord.TermStarted) && (int?)line["Term"] == 1;
+
+    // the inverse of Details
     static DurableRecord Read(JsonObject line)
     {
         JsonObject body = [];
